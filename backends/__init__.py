@@ -1,0 +1,1 @@
+"""Backends: what turns a validated request into tokens or vectors. `base.py` is the contract."""

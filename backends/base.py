@@ -1,0 +1,149 @@
+"""The backend contract. To write a backend, this file and `errors.py` are all you need to read.
+
+A backend object serves one model. It is made by a factory, a callable ``(ModelSettings) -> Backend`` named in one row of
+the table in `registry.py` (or given in full as ``"package.module:callable"``). Making it does nothing; `start` loads.
+
+Everything that crosses this line is a model generated from `spec/swagger.yaml`. A request reaches a backend only after
+it was validated against the spec and every parameter outside `Capabilities` was refused, so a backend sees nothing
+that it did not declare, except hints and values that mean "off".
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from specserve.backends.errors import OperationNotSupported
+from specserve.generated.models import (
+    CreateChatCompletionRequest,
+    CreateChatCompletionStreamResponse,
+    CreateCompletionRequest,
+    CreateCompletionResponse,
+    CreateEmbeddingRequest,
+    CreateEmbeddingResponse,
+)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """One model as the operator described it.
+
+    Attributes:
+        id: The name clients use in `model`; may contain ``/``.
+        backend: A row of the registry's table, or ``"package.module:callable"``.
+        source: What the backend loads: a path, or a scheme that it knows such as ``pypi:``. Empty if it needs none.
+        owned_by: Shown in the model list.
+        options: The backend's own settings. The backend validates them, unknown names included, when it is made.
+    """
+
+    id: str
+    backend: str
+    source: str = ""
+    owned_by: str = "specserve"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What one model can do, as data: decides what is refused, and stands in `/v1/models`.
+
+    Attributes:
+        operations: operationId -> names of the request parameters that take effect there. An operation that is not a
+            key is refused with 404 `operation_not_supported`. Beside top-level parameters these dotted features exist:
+            ``messages.content.image_url``, ``.input_audio``, ``.file``; ``messages.tool`` (tool messages and
+            `tool_calls` of assistant messages).
+        context_length: Most tokens of prompt and answer together, or None if the backend cannot tell.
+        embedding_dimensions: Length of the vectors, for a model that embeds.
+    """
+
+    operations: Mapping[str, frozenset[str]]
+    context_length: int | None = None
+    embedding_dimensions: int | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the server adds to a request: names that every chunk of the answer carries.
+
+    Attributes:
+        id: The completion's id, unique, such as ``chatcmpl-...``.
+        created: Unix time in seconds.
+    """
+
+    id: str
+    created: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the engine itself says it is doing now.
+
+    Attributes:
+        running: Generations the engine holds, as counted by the engine, not by the requests that asked.
+        cache_usage: Share of the KV cache in use, 0 to 1.
+    """
+
+    running: int = 0
+    cache_usage: float = 0.0
+
+
+class Backend(ABC):
+    """One served model. All methods run on the event loop; heavy work belongs in threads that the backend owns.
+
+    The three abilities `chat`, `complete` and `embed` are separate: override those that `capabilities` declares.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.settings = settings
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What the model can do. Called after `start`; must not change until `stop`."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Load the model. Return when it can answer; raise `BackendLoadError` with the cause if it cannot."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End what still runs and give back threads and memory. May be called twice, and after a failed `start`."""
+
+    def load(self) -> Load:
+        """Tell what the engine is doing. Cheap: called for every health check."""
+        return Load()
+
+    def chat(
+        self,
+        request: CreateChatCompletionRequest,
+        call: Call,
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
+        """Answer a chat request as a stream of chunks, whether or not the client asked for a stream.
+
+        Obligations, for `chat` and `complete` alike:
+
+        * An error that the client caused, and an overlong prompt, is raised before the first chunk.
+        * The first chunk of each choice carries ``delta.role``; the last carries `finish_reason`, once; a stop string
+          is never part of the text; text deltas are whole characters.
+        * After the last choice ends, exactly one chunk with ``choices: []`` carries `usage`, always. The handler
+          withholds it from a stream whose client did not ask for it.
+        * Closing the generator (`aclose`) at any point, the first `anext` included, stops the generation within one
+          engine step and frees its KV cache.
+        * Chunks are made with `model_construct`, fields that the spec requires all set: they go out with
+          ``exclude_unset``.
+        """
+        raise OperationNotSupported("This model does not do chat completions.", param="model")
+
+    def complete(
+        self,
+        request: CreateCompletionRequest,
+        call: Call,
+    ) -> AsyncGenerator[CreateCompletionResponse, None]:
+        """Answer a completion request as a stream of chunks; see `chat`. Choice ``i * n + j`` is prompt i, answer j."""
+        raise OperationNotSupported("This model does not do completions.", param="model")
+
+    async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
+        """Embed every input, in order, with vectors as lists of floats or base64 as `encoding_format` says."""
+        raise OperationNotSupported("This model does not make embeddings.", param="model")

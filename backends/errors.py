@@ -1,0 +1,152 @@
+"""The errors that a request can end in. Nothing else may leave a backend or a handler.
+
+    APIError                        500  server_error           (null)
+    ├── InvalidRequest              400  invalid_request_error  (null)
+    │   ├── UnsupportedParameter    400  invalid_request_error  unsupported_parameter
+    │   ├── UnsupportedValue        400  invalid_request_error  unsupported_value
+    │   ├── UnknownParameter        400  invalid_request_error  unknown_parameter
+    │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
+    │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
+    │   └── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    ├── Unauthenticated             401  invalid_request_error  invalid_api_key
+    ├── NotFound                    404  invalid_request_error  unknown_url
+    │   ├── ModelNotFound           404  invalid_request_error  model_not_found
+    │   └── OperationNotSupported   404  invalid_request_error  operation_not_supported
+    ├── MethodNotAllowed            405  invalid_request_error  method_not_allowed
+    ├── Overloaded                  429  rate_limit_error       server_overloaded
+    ├── Unavailable                 503  server_error           service_unavailable
+    └── EngineFailure               500  server_error           engine_failure
+
+Status, type and code are attributes of the class, as in OpenAI's published error guide; `server/errors.py` is the only
+place that makes a response of them. A message is one short sentence, never holds the client's input or a key.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class APIError(Exception):
+    """A failure with an answer in OpenAI's error envelope.
+
+    Attributes:
+        message: One sentence for the developer at the other end, under 1 KB.
+        param: The request field at fault, such as ``messages[0].content``, or None.
+        retry_after: Seconds after which trying again makes sense, or None; becomes the Retry-After header.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(APIError):
+    """The request breaks the contract; `param` names where."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """The contract has this parameter, but the model cannot give it effect."""
+
+    code = "unsupported_parameter"
+
+
+class UnsupportedValue(InvalidRequest):
+    """The model knows the parameter, but not with this value."""
+
+    code = "unsupported_value"
+
+
+class UnknownParameter(InvalidRequest):
+    """The contract has no such parameter."""
+
+    code = "unknown_parameter"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt, or the prompt and the least that must be generated, exceeds the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is larger than the server reads."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not of a content type that the operation takes."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Unauthenticated(APIError):
+    """No key, or a wrong one."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class NotFound(APIError):
+    """No operation at this path."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+
+class ModelNotFound(NotFound):
+    """No model of this id is served."""
+
+    code = "model_not_found"
+
+
+class OperationNotSupported(NotFound):
+    """The model exists but does not do this operation, as when a chat model is asked for embeddings."""
+
+    code = "operation_not_supported"
+
+
+class MethodNotAllowed(APIError):
+    """The path exists, with other methods."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class Overloaded(APIError):
+    """The model's queue is full; try again after `retry_after` seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "server_overloaded"
+
+
+class Unavailable(APIError):
+    """The server is starting, stopping, or the model is not loaded."""
+
+    status = 503
+    code = "service_unavailable"
+
+
+class EngineFailure(APIError):
+    """The engine broke while it worked on the request."""
+
+    code = "engine_failure"
+
+
+class BackendLoadError(Exception):
+    """A model could not be loaded; the message says why and what to do. Stops the start, never reaches a client."""

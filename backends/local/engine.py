@@ -1,0 +1,130 @@
+"""The engine contract: token ids in, token ids out. Whatever is not the engine is shared, in this folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from specserve.backends.base import Load
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to choose tokens. A field at its default asks for nothing.
+
+    Attributes:
+        max_tokens: Most tokens to generate, at least 1; already cut to what the context leaves.
+        min_tokens: End of sequence is impossible before this many tokens.
+        temperature: 0 is greedy.
+        top_p: Keep the smallest set of tokens whose probabilities add up to this.
+        top_k: Keep this many tokens; 0 keeps all.
+        min_p: Keep tokens at least this likely, relative to the likeliest.
+        repetition_penalty: Divides logits of tokens seen before; 1 is off.
+        presence_penalty: Subtracted once from the logits of tokens generated before.
+        frequency_penalty: Subtracted per occurrence.
+        seed: Same seed, same request, same answer; None draws a fresh one.
+        ignore_eos: Go on after end of sequence.
+        stop: Strings that end the answer. An engine may use them to end early; cutting the text is done by the caller.
+        logprobs: Also give the log-probability of each chosen token.
+    """
+
+    max_tokens: int
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+
+
+@dataclass(slots=True)
+class TokenOutput:
+    """What one sequence gained in one engine step.
+
+    Attributes:
+        index: Which of the `n` sequences, from 0.
+        token_ids: New tokens, in order; end-of-sequence tokens are left out. May be empty when it only finishes.
+        logprobs: Natural log-probability of each of `token_ids`, when asked for; else empty.
+        finish_reason: Set once, on the sequence's last output. ``length`` if `max_tokens` was reached.
+        cached_tokens: Prompt tokens found in the prefix cache, on any output where the engine knows it.
+    """
+
+    index: int
+    token_ids: list[int]
+    logprobs: list[float]
+    finish_reason: Literal["stop", "length"] | None = None
+    cached_tokens: int | None = None
+
+
+class Tokenizer(ABC):
+    """Text to ids and back. Must be safe to call from several threads."""
+
+    @abstractmethod
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of `text`; special tokens that stand in the text as text are recognised."""
+
+    @abstractmethod
+    def token_bytes(self, token_id: int) -> bytes:
+        """The exact bytes a token stands for, perhaps part of a character; empty for control tokens.
+
+        Raises:
+            IndexError: No such token.
+        """
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of tokens; ids are below it."""
+
+
+class Engine(ABC):
+    """Runs one model. Any number of generations join and leave its running batch."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together."""
+
+    @property
+    @abstractmethod
+    def chat_template(self) -> str | None:
+        """The model's own Jinja chat template, or None for a base model."""
+
+    @property
+    @abstractmethod
+    def special_tokens(self) -> dict[str, str]:
+        """Names a chat template may use: ``bos_token``, ``eos_token``, ``pad_token``, those the model has."""
+
+    @abstractmethod
+    def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        n: int,
+    ) -> AsyncGenerator[list[TokenOutput], None]:
+        """Generate `n` sequences; yields what is new after each engine step that brought something.
+
+        Closing the generator stops all its sequences within one step and frees their KV cache. Ends when all `n` have a
+        `finish_reason`. Raises `EngineFailure` if the engine broke, `Unavailable` if it is shutting down.
+        """
+
+    @abstractmethod
+    def load(self) -> Load:
+        """What the engine is doing now, by its own count."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End everything; running generations raise `Unavailable`."""

@@ -1,0 +1,1 @@
+"""Handlers: one file per resource, one function per operation of the spec."""
