@@ -2,6 +2,9 @@
 
     APIError                        500  server_error           (null)
     ├── InvalidRequest              400  invalid_request_error  (null)
+    │   ├── InvalidType             400  invalid_request_error  invalid_type
+    │   ├── InvalidValue            400  invalid_request_error  invalid_value
+    │   ├── MissingParameter        400  invalid_request_error  missing_required_parameter
     │   ├── UnsupportedParameter    400  invalid_request_error  unsupported_parameter
     │   ├── UnsupportedValue        400  invalid_request_error  unsupported_value
     │   ├── UnknownParameter        400  invalid_request_error  unknown_parameter
@@ -51,6 +54,24 @@ class InvalidRequest(APIError):
 
     status = 400
     type = "invalid_request_error"
+
+
+class InvalidType(InvalidRequest):
+    """A field has another JSON type than the contract says."""
+
+    code = "invalid_type"
+
+
+class InvalidValue(InvalidRequest):
+    """A field's value is outside its enumeration or limits."""
+
+    code = "invalid_value"
+
+
+class MissingParameter(InvalidRequest):
+    """A required field is absent."""
+
+    code = "missing_required_parameter"
 
 
 class UnsupportedParameter(InvalidRequest):
@@ -120,11 +141,15 @@ class OperationNotSupported(NotFound):
 
 
 class MethodNotAllowed(APIError):
-    """The path exists, with other methods."""
+    """The path exists, with other methods: those in `allow`."""
 
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class Overloaded(APIError):

@@ -1,0 +1,79 @@
+"""How many requests a model works on at once, and how many may wait."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from specserve.backends.errors import Overloaded
+
+_SMOOTHING = 0.2  # weight of the newest request in the moving average of durations
+
+
+class Admission:
+    """A bounded, first-come-first-served door in front of one model. Lives on one event loop."""
+
+    def __init__(self, max_concurrent: int, max_queued: int) -> None:
+        self._max_concurrent = max_concurrent
+        self._max_queued = max_queued
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._running = 0
+        self._mean_duration = 1.0
+
+    @property
+    def running(self) -> int:
+        """Requests inside."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiters)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the model's slots, waiting in the queue if all are taken.
+
+        Raises:
+            Overloaded: The queue is full; raised at once, with an estimate of when a place will be free.
+        """
+        await self._enter()
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._mean_duration += _SMOOTHING * (time.monotonic() - started - self._mean_duration)
+            self._leave()
+
+    async def _enter(self) -> None:
+        if self._running < self._max_concurrent:
+            self._running += 1
+            return
+        if len(self._waiters) >= self._max_queued:
+            raise Overloaded(
+                "The model's queue is full. Please try again later.",
+                retry_after=max(1, math.ceil(self._mean_duration)),
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # the slot was handed over in the same moment: pass it on
+            elif turn in self._waiters:
+                self._waiters.remove(turn)
+            raise
+
+    def _leave(self) -> None:
+        """Hand the slot to the longest waiting request, or free it."""
+        while self._waiters:
+            turn = self._waiters.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._running -= 1

@@ -1,0 +1,116 @@
+"""Model id -> backend. The only place outside its own file where a backend's name stands."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from specserve.backends.admission import Admission
+from specserve.backends.base import Backend, ModelSettings
+from specserve.backends.errors import BackendLoadError, ModelNotFound
+
+# Strings, so that naming a backend imports nothing. A stranger's "package.module:callable" works the same way.
+BACKENDS: dict[str, str] = {
+    "echo": "specserve.backends.echo:Echo",
+    "openvino": "specserve.backends.openvino:open_model",
+}
+
+BackendFactory = Callable[[ModelSettings], Backend]
+
+
+def backend_factory(name: str) -> BackendFactory:
+    """Import the factory behind a backend's name, or behind a full ``package.module:callable``.
+
+    Raises:
+        BackendLoadError: There is no such backend, or a library that it needs is not installed.
+    """
+    target = BACKENDS.get(name, name)
+    module_name, _, attribute = target.partition(":")
+    if not attribute:
+        known = ", ".join(sorted(BACKENDS))
+        raise BackendLoadError(f"there is no backend {name!r}; known are {known}, or give 'package.module:callable'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module_name.startswith(error.name):
+            raise BackendLoadError(f"backend {name!r}: there is no module {module_name!r}") from error
+        raise missing_library(name, error) from error
+    factory: BackendFactory | None = getattr(module, attribute, None)
+    if factory is None:
+        raise BackendLoadError(f"backend {name!r}: module {module_name!r} has no {attribute!r}")
+    return factory
+
+
+def missing_library(name: str, error: ModuleNotFoundError) -> BackendLoadError:
+    """Say in one line what to install for a backend whose library is missing."""
+    hint = f"pip install 'specserve[{name}]'" if name in BACKENDS else f"install {error.name}"
+    return BackendLoadError(f"backend {name!r} needs the library {error.name!r}: {hint}")
+
+
+class ServedModel:
+    """One model with its backend and its door."""
+
+    def __init__(self, backend: Backend, admission: Admission) -> None:
+        self.backend = backend
+        self.admission = admission
+        self.created = int(time.time())
+
+    @property
+    def id(self) -> str:
+        """The name clients use."""
+        return self.backend.settings.id
+
+
+class Registry:
+    """The models of this process."""
+
+    def __init__(self, models: Sequence[ModelSettings], *, max_concurrent: int, max_queued: int) -> None:
+        """Make the backends, which validates their settings; loads nothing.
+
+        Raises:
+            BackendLoadError: A backend is unknown or its settings are wrong.
+        """
+        self._models: dict[str, ServedModel] = {}
+        for settings in models:
+            if settings.id in self._models:
+                raise BackendLoadError(f"two models have the id {settings.id!r}")
+            backend = backend_factory(settings.backend)(settings)
+            self._models[settings.id] = ServedModel(backend, Admission(max_concurrent, max_queued))
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._models.values())
+
+    def get(self, model_id: str) -> ServedModel:
+        """The model a request names.
+
+        Raises:
+            ModelNotFound: It is not served here.
+        """
+        try:
+            return self._models[model_id]
+        except KeyError:
+            raise ModelNotFound("The requested model does not exist.", param="model") from None
+
+    async def start(self) -> None:
+        """Load every model, one after the other.
+
+        Raises:
+            BackendLoadError: One could not be loaded; those before it are unloaded again.
+        """
+        try:
+            for model in self:
+                try:
+                    await model.backend.start()
+                except ModuleNotFoundError as error:
+                    raise missing_library(model.backend.settings.backend, error) from error
+                except BackendLoadError as error:
+                    raise BackendLoadError(f"model {model.id!r}: {error}") from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Unload every model."""
+        for model in self:
+            await model.backend.stop()

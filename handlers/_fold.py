@@ -1,0 +1,117 @@
+"""The fold of a stream of chunks: the answer of a request that did not ask for a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from specserve.generated.models import (
+    ChatCompletionChoice,
+    ChatCompletionChoiceLogprobs,
+    ChatCompletionResponseMessage,
+    ChatCompletionStreamChoice,
+    ChatCompletionTokenLogprob,
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionUsage,
+    CreateChatCompletionResponse,
+    CreateChatCompletionStreamResponse,
+    CreateCompletionResponse,
+)
+
+
+@dataclass
+class _ChatChoice:
+    """One answer as it grows."""
+
+    content: list[str] = field(default_factory=list)
+    logprobs: list[ChatCompletionTokenLogprob] | None = None
+    finish_reason: str | None = None
+
+    def add(self, choice: ChatCompletionStreamChoice) -> None:
+        if choice.delta.content is not None:
+            self.content.append(choice.delta.content)
+        if choice.logprobs is not None:
+            self.logprobs = (self.logprobs or []) + (choice.logprobs.content or [])
+        if choice.finish_reason is not None:
+            self.finish_reason = choice.finish_reason
+
+    def build(self, index: int) -> ChatCompletionChoice:
+        logprobs = None
+        if self.logprobs is not None:
+            logprobs = ChatCompletionChoiceLogprobs.model_construct(content=self.logprobs, refusal=None)
+        return ChatCompletionChoice.model_construct(
+            index=index,
+            message=ChatCompletionResponseMessage.model_construct(
+                role="assistant", content="".join(self.content), refusal=None
+            ),
+            logprobs=logprobs,
+            finish_reason=self.finish_reason,
+        )
+
+
+async def fold_chat(chunks: AsyncIterator[CreateChatCompletionStreamResponse]) -> CreateChatCompletionResponse:
+    """Add up the chunks of a chat answer, to the last."""
+    choices: dict[int, _ChatChoice] = {}
+    usage: CompletionUsage | None = None
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            choices.setdefault(choice.index, _ChatChoice()).add(choice)
+        usage = chunk.usage or usage
+    return CreateChatCompletionResponse.model_construct(
+        id=chunk.id,
+        object="chat.completion",
+        created=chunk.created,
+        model=chunk.model,
+        choices=[choices[index].build(index) for index in sorted(choices)],
+        usage=usage,
+    )
+
+
+@dataclass
+class _TextChoice:
+    """One completion as it grows."""
+
+    text: list[str] = field(default_factory=list)
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: str | None = None
+
+    def add(self, choice: CompletionChoice) -> None:
+        self.text.append(choice.text)
+        if choice.logprobs is not None:
+            self.logprobs = _joined(self.logprobs, choice.logprobs)
+        if choice.finish_reason is not None:
+            self.finish_reason = choice.finish_reason
+
+    def build(self, index: int) -> CompletionChoice:
+        return CompletionChoice.model_construct(
+            text="".join(self.text), index=index, logprobs=self.logprobs, finish_reason=self.finish_reason
+        )
+
+
+def _joined(first: CompletionLogprobs | None, second: CompletionLogprobs) -> CompletionLogprobs:
+    if first is None:
+        return second
+    joined = {
+        name: (getattr(first, name) or []) + (getattr(second, name) or [])
+        for name in second.model_fields_set | first.model_fields_set
+    }
+    return CompletionLogprobs.model_construct(**joined)
+
+
+async def fold_completion(chunks: AsyncIterator[CreateCompletionResponse]) -> CreateCompletionResponse:
+    """Add up the chunks of a completion, to the last."""
+    choices: dict[int, _TextChoice] = {}
+    usage: CompletionUsage | None = None
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            choices.setdefault(choice.index, _TextChoice()).add(choice)
+        usage = chunk.usage or usage
+    return CreateCompletionResponse.model_construct(
+        id=chunk.id,
+        object="text_completion",
+        created=chunk.created,
+        model=chunk.model,
+        choices=[choices[index].build(index) for index in sorted(choices)],
+        usage=usage,
+    )

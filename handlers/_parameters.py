@@ -1,0 +1,62 @@
+"""Three fates of a parameter: it takes effect, it is refused by name, or it is a hint. None is ignored in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from specserve.backends.errors import InvalidRequest, UnsupportedParameter
+from specserve.spec.document import Parameter
+
+# What the handlers themselves give effect to, whatever the model.
+_HANDLED = frozenset({"model", "stream", "stream_options"})
+
+
+def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any], supported: frozenset[str]) -> None:
+    """Refuse what the model cannot give effect to.
+
+    Args:
+        policy: The operation's parameters as the spec describes them: which are hints, which values mean "off".
+        body: The request body, validated against the spec.
+        supported: What the backend declared for this operation of this model; see `Capabilities`.
+
+    Raises:
+        UnsupportedParameter: Names the first such parameter, or the part of a message.
+        InvalidRequest: `stream_options` without `stream`.
+    """
+    for name, value in body.items():
+        parameter = policy[name]
+        if name not in supported and name not in _HANDLED and not parameter.hint and value not in parameter.off:
+            raise UnsupportedParameter(f"This model does not support '{name}'.", param=name)
+    _check_stream_options(body)
+    for path, feature in _message_features(body.get("messages") or ()):
+        if feature not in supported:
+            raise UnsupportedParameter(f"This model does not support '{path}'.", param=path)
+
+
+def _check_stream_options(body: Mapping[str, Any]) -> None:
+    options = body.get("stream_options")
+    if options and not body.get("stream"):
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    if options and options.get("include_obfuscation"):
+        raise UnsupportedParameter(
+            "This server does not pad its streams.", param="stream_options.include_obfuscation"
+        )
+
+
+def _message_features(messages: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Each thing beyond plain text that the messages use: (where, feature of `Capabilities`)."""
+    for i, message in enumerate(messages):
+        at = f"messages[{i}]"
+        if message["role"] in {"tool", "function"}:
+            yield at, "messages.tool"
+        for key in ("tool_calls", "function_call"):
+            if message.get(key):
+                yield f"{at}.{key}", "messages.tool"
+        if message.get("audio"):
+            yield f"{at}.audio", "messages.audio"
+        content = message.get("content")
+        if isinstance(content, list):
+            for j, part in enumerate(content):
+                if part["type"] not in {"text", "refusal"}:
+                    yield f"{at}.content[{j}]", f"messages.content.{part['type']}"

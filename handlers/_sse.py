@@ -1,0 +1,89 @@
+"""The only place where chunks become text/event-stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from specserve.backends.errors import APIError
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # asks nginx not to hold events back
+]
+T = TypeVar("T")
+_DONE = b"data: [DONE]\n\n"
+
+
+def event(payload: bytes) -> bytes:
+    """One server-sent event with a JSON payload, as in the WHATWG HTML standard, section 9.2."""
+    return b"data: " + payload + b"\n\n"
+
+
+class EventStream(Response):
+    """A stream of events that ends with ``data: [DONE]``.
+
+    Args:
+        payloads: The JSON of each event. Closed when the stream ends, for whatever reason.
+        error_body: Makes the JSON of an error that comes after the first byte; such a stream has no ``[DONE]``.
+    """
+
+    def __init__(self, payloads: AsyncGenerator[bytes, None], error_body: Callable[[APIError], bytes]) -> None:
+        super().__init__()
+        self._payloads = payloads
+        self._error_body = error_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events until they end or the client goes away."""
+        await until_disconnect(receive, self._send_events(send))
+
+    async def _send_events(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        async with aclosing(self._payloads) as payloads:
+            try:
+                async for payload in payloads:
+                    await send({"type": "http.response.body", "body": event(payload), "more_body": True})
+            except APIError as error:
+                end = event(self._error_body(error))
+            except Exception as error:  # noqa: BLE001  after the first byte an event is the only way to tell the client
+                structlog.get_logger("specserve.errors").error("stream crashed", exc_info=error)
+                end = event(self._error_body(APIError("The server had an error while generating.")))
+            else:
+                end = _DONE
+        await send({"type": "http.response.body", "body": end, "more_body": False})
+
+
+class Disconnected(Exception):
+    """The client went away; there is no one to answer."""
+
+
+async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
+    """Wait for `work`, but cancel it as soon as the client goes away.
+
+    Raises:
+        Disconnected: It did.
+    """
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Disconnected
+        return task.result()
+    finally:
+        for pending in (task, watcher):
+            if not pending.done():
+                pending.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,25 @@
+"""Chat completions."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from specserve.backends.base import Call
+from specserve.generated.models import CreateChatCompletionRequest
+from specserve.handlers._answer import folded, served_model, streamed
+from specserve.handlers._fold import fold_chat
+
+
+async def create_chat_completion(request: Request, body: CreateChatCompletionRequest) -> Response:
+    """Answer a conversation."""
+    model = served_model(request, "createChatCompletion", body.model)
+    call = Call(id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()))
+    chunks = model.backend.chat(body, call)
+    if body.stream:
+        include_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return await streamed(request, model, chunks, include_usage=include_usage)
+    return await folded(request, model, chunks, fold_chat)

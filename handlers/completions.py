@@ -1,0 +1,25 @@
+"""Text completions."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from specserve.backends.base import Call
+from specserve.generated.models import CreateCompletionRequest
+from specserve.handlers._answer import folded, served_model, streamed
+from specserve.handlers._fold import fold_completion
+
+
+async def create_completion(request: Request, body: CreateCompletionRequest) -> Response:
+    """Continue a text."""
+    model = served_model(request, "createCompletion", body.model)
+    call = Call(id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()))
+    chunks = model.backend.complete(body, call)
+    if body.stream:
+        include_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return await streamed(request, model, chunks, include_usage=include_usage)
+    return await folded(request, model, chunks, fold_completion)

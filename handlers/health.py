@@ -1,0 +1,24 @@
+"""Whether the server is well, and how busy."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from specserve.generated.models import HealthResponse
+from specserve.handlers._answer import json_response
+
+
+async def get_health(request: Request) -> Response:
+    """Tell the state; the counts of running generations are the engines' own."""
+    models = list(request.state.registry)
+    loads = [model.backend.load() for model in models]
+    return json_response(
+        HealthResponse(
+            status="ok",
+            version=request.state.version,
+            num_requests_running=sum(load.running for load in loads),
+            num_requests_waiting=sum(model.admission.waiting for model in models),
+            kv_cache_usage_perc=max((load.cache_usage for load in loads), default=0.0),
+        )
+    )

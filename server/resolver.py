@@ -1,0 +1,131 @@
+"""operationId -> handler: `createChatCompletion` on `/chat/completions` is `specserve.handlers.chat.create_chat_completion`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+from connexion import context
+from connexion.exceptions import ResolverError
+from connexion.operations import AbstractOperation
+from connexion.resolver import Resolution, Resolver
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from specserve import handlers
+from specserve.backends.errors import InvalidRequest
+from specserve.spec.document import operations
+from specserve.violations import format_path
+
+Handler = Callable[..., Awaitable[Response]]
+
+
+class UnboundOperations(Exception):
+    """The contract and the handlers do not match; the message holds the dotted names."""
+
+
+class HandlerResolver(Resolver):
+    """Finds the handler of each operation and adapts it to Connexion."""
+
+    def __init__(self, package: ModuleType = handlers) -> None:
+        super().__init__()
+        self._package = package.__name__
+
+    def resolve_operation_id(self, operation: AbstractOperation) -> str:
+        """The dotted name of an operation's handler."""
+        return handler_name(self._package, operation.path, operation.operation_id)
+
+    def resolve(self, operation: AbstractOperation) -> Resolution:
+        """Bind an operation.
+
+        Raises:
+            ResolverError: There is no such function.
+        """
+        name = self.resolve_operation_id(operation)
+        handler = find_handler(name)
+        return Resolution(_endpoint(handler), operation.operation_id)
+
+
+def handler_name(package: str, path: str, operation_id: str) -> str:
+    """The rule: package, first segment of the path, operationId in snake_case."""
+    module = path.strip("/").split("/")[0]
+    return f"{package}.{module}.{re.sub(r'(?<!^)(?=[A-Z])', '_', operation_id).lower()}"
+
+
+def find_handler(name: str) -> Handler:
+    """Import a handler by its dotted name.
+
+    Raises:
+        ResolverError: There is no such module or function.
+    """
+    module_name, _, function_name = name.rpartition(".")
+    try:
+        handler: Handler = getattr(importlib.import_module(module_name), function_name)
+    except (AttributeError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != module_name:
+            raise  # the module is there, something that it needs is not
+        raise ResolverError(f"there is no handler {name}") from error
+    return handler
+
+
+def check_bound(document: dict[str, Any], package: ModuleType = handlers) -> None:
+    """Compare the operations of the spec with the public coroutine functions of the handlers, both ways.
+
+    Raises:
+        UnboundOperations: An operation has no handler, or a handler no operation.
+    """
+    wanted = {handler_name(package.__name__, o.path, o.operation_id) for o in operations(document)}
+    present = set()
+    for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if module_info.name.rpartition(".")[2].startswith("_"):
+            continue
+        module = importlib.import_module(module_info.name)
+        present |= {
+            f"{module.__name__}.{name}"
+            for name, value in vars(module).items()
+            if inspect.iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        }
+    faults = [f"operation without handler: {name}" for name in sorted(wanted - present)]
+    faults += [f"handler without operation: {name}" for name in sorted(present - wanted)]
+    if faults:
+        raise UnboundOperations("; ".join(faults))
+
+
+def _endpoint(handler: Handler) -> Callable[[], Awaitable[Response]]:
+    """Adapt ``handler(request[, body][, path parameters])`` to Connexion's calling convention.
+
+    What the handler takes is read from its signature here, once, not per request.
+    """
+    parameters = inspect.signature(handler, eval_str=True).parameters
+    body_model = parameters["body"].annotation if "body" in parameters else None
+    path_names = [name for name in parameters if name not in {"request", "body"}]
+
+    async def endpoint() -> Response:
+        scope = dict(context.scope)
+        request = Request(scope, context.receive)
+        arguments: dict[str, Any] = {name: request.path_params[name] for name in path_names}
+        if body_model is not None:
+            arguments["body"] = _parse(body_model, scope["state"]["body"])
+        return await handler(request, **arguments)
+
+    return endpoint
+
+
+def _parse(model: type[BaseModel], body: Any) -> BaseModel:  # noqa: ANN401  any JSON
+    """Make the generated model of a body that the spec's validator has passed."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        # The models are a second reading of the spec, by another tool; where it is narrower the client still gets a 400.
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        param = format_path(first["loc"])
+        raise InvalidRequest(f"Invalid value for '{param}'.", param=param) from error
+
+
+__all__ = ["HandlerResolver", "UnboundOperations", "check_bound", "handler_name"]

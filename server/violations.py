@@ -1,0 +1,141 @@
+"""From a JSON Schema violation to the one sentence and the `param` that a developer needs. Never echoes the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jsonschema_rs import ValidationError
+
+from specserve.backends.errors import InvalidRequest, InvalidType, InvalidValue, MissingParameter, UnknownParameter
+
+Path = Sequence[str | int]
+
+_LIMITS = {
+    "minimum": "be at least {}",
+    "maximum": "be at most {}",
+    "exclusiveMinimum": "be greater than {}",
+    "exclusiveMaximum": "be less than {}",
+    "minItems": "have at least {} items",
+    "maxItems": "have at most {} items",
+    "minLength": "have at least {} characters",
+    "maxLength": "have at most {} characters",
+    "minProperties": "have at least {} properties",
+    "maxProperties": "have at most {} properties",
+    "multipleOf": "be a multiple of {}",
+}
+_MOST_OPTIONS = 12  # options named in a message
+_LONGEST_NAME = 64  # characters of a client's own key that a message or `param` may repeat
+
+
+def explain(errors: Iterable[ValidationError]) -> InvalidRequest:
+    """Make the error response of a body's violations; the most telling one speaks.
+
+    Args:
+        errors: All violations, at least one.
+    """
+    leaves = [leaf for error in errors for leaf in _leaves(error)]
+    return _describe(max(leaves, key=_weight))
+
+
+def unknown_keys(errors: Iterable[ValidationError]) -> list[tuple[Path, str]]:
+    """Every property that the contract does not know, as (path of its object, name)."""
+    return [
+        (leaf.instance_path, name)
+        for error in errors
+        for leaf in _leaves(error)
+        if leaf.kind.name == "additionalProperties"
+        for name in leaf.kind.unexpected
+    ]
+
+
+def format_path(path: Path) -> str | None:
+    """``["messages", 0, "content"]`` as ``messages[0].content``; None for the body itself."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part[:_LONGEST_NAME]}"
+    return text.removeprefix(".") or None
+
+
+def _leaves(error: ValidationError) -> list[ValidationError]:
+    """Follow a failed anyOf or oneOf into the branch that the client most likely meant."""
+    if error.kind.name not in {"anyOf", "oneOf"} or not getattr(error.kind, "context", None):
+        return [error]
+    here = len(error.instance_path)
+    branches: list[list[ValidationError]] = error.kind.context
+    right_type = [b for b in branches if not any(e.kind.name == "type" and len(e.instance_path) == here for e in b)]
+    if not right_type:
+        return [error]
+    # A wrong `role` or `type` right below means another kind of object was meant.
+    meant = [b for b in right_type if not any(_is_tag(e, here) for e in b)]
+    if not meant:
+        tags = [e for b in right_type for e in b if _is_tag(e, here)]
+        return [tags[0]] if len(right_type) == 1 else [error]
+    best = min(meant, key=len)
+    return [leaf for e in best for leaf in _leaves(e)]
+
+
+def _is_tag(error: ValidationError, depth: int) -> bool:
+    path = error.instance_path
+    return error.kind.name in {"enum", "const"} and len(path) == depth + 1 and path[-1] in {"role", "type"}
+
+
+def _weight(error: ValidationError) -> tuple[bool, int]:
+    """An unknown parameter explains other violations (a misspelt name), so it speaks first; then the deepest."""
+    return error.kind.name == "additionalProperties", len(error.instance_path)
+
+
+def _describe(error: ValidationError) -> InvalidRequest:
+    kind, path = error.kind, error.instance_path
+    param = format_path(path)
+    name = f"'{param}'" if param else "the request body"
+    match kind.name:
+        case "additionalProperties":
+            unknown = format_path([*path, kind.unexpected[0]])
+            return UnknownParameter(f"Unknown parameter: '{unknown}'.", param=unknown)
+        case "required":
+            missing = format_path([*path, kind.property])
+            return MissingParameter(f"Missing required parameter: '{missing}'.", param=missing)
+        case "type":
+            return InvalidType(f"Invalid type for {name}: expected {_join(kind.types)}.", param=param)
+        case "enum" | "const":
+            return InvalidValue(f"Invalid value for {name}.{_options(kind)}", param=param)
+        case "anyOf" | "oneOf" if getattr(kind, "context", None):
+            return _describe_union(error, name)
+        case limit if limit in _LIMITS:
+            return InvalidValue(f"Invalid value for {name}: it must {_LIMITS[limit].format(kind.value)}.", param=param)
+        case _:
+            return InvalidValue(f"Invalid value for {name}.", param=param)
+
+
+def _describe_union(error: ValidationError, name: str) -> InvalidRequest:
+    """Say which types, tags or alternatives a union would have taken."""
+    here = len(error.instance_path)
+    param = format_path(error.instance_path)
+    flat = [e for branch in error.kind.context for e in branch]
+    if all(any(e.kind.name == "type" and len(e.instance_path) == here for e in b) for b in error.kind.context):
+        types = {t for e in flat if e.kind.name == "type" and len(e.instance_path) == here for t in e.kind.types}
+        return InvalidType(f"Invalid type for {name}: expected {_join(types)}.", param=param)
+    tags = [e for e in flat if _is_tag(e, here)]
+    if tags:
+        known = sorted({str(option) for e in tags for option in _allowed(e.kind)})
+        tag = format_path(tags[0].instance_path)
+        return InvalidValue(f"Invalid value for '{tag}'. Supported values are: {', '.join(known)}.", param=tag)
+    required = sorted({e.kind.property for e in flat if e.kind.name == "required"})
+    if required:
+        missing = format_path([*error.instance_path, required[0]])
+        return MissingParameter(f"Missing required parameter: {' or '.join(map(repr, required))}.", param=missing)
+    return InvalidValue(f"Invalid value for {name}.", param=param)
+
+
+def _allowed(kind: Any) -> Sequence[object]:  # noqa: ANN401  the library's kinds share no base type
+    return kind.options if kind.name == "enum" else [kind.expected_value]
+
+
+def _options(kind: Any) -> str:  # noqa: ANN401  the library's kinds share no base type
+    options = [str(option) for option in _allowed(kind) if option is not None]
+    return f" Supported values are: {', '.join(options)}." if 0 < len(options) <= _MOST_OPTIONS else ""
+
+
+def _join(types: Iterable[str]) -> str:
+    return " or ".join(sorted(types))
