@@ -1,0 +1,1 @@
+"""Models made from the contract by `tox run -e generate`. Never edit them by hand."""
