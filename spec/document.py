@@ -1,0 +1,138 @@
+"""Read the contract: its operations, and what it says about each request parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+# libyaml parses the contract about ten times as fast; not every platform's pyyaml has it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path. ``tag`` is its first tag, ``spec`` its description as it stands in the document."""
+
+    operation_id: str
+    method: str
+    path: str
+    tag: str
+    spec: dict[str, Any]
+
+    @property
+    def extension(self) -> bool:
+        """Whether OpenAI does not have it."""
+        return bool(self.spec.get("x-specserve-extension", False))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A property of a request body, and what the contract says about a model that cannot honour it.
+
+    Attributes:
+        name: The property's name; of a nested one the last part of it.
+        hint: Accepting it changes nothing in the answer, so any value is accepted.
+        off: The values that ask for nothing, so that they are accepted too.
+        extension: OpenAI does not have it.
+        schema: Its schema as it stands in the document.
+        nested: The properties inside of it, where the contract says something about them.
+    """
+
+    name: str
+    hint: bool
+    off: tuple[Any, ...]
+    extension: bool
+    schema: Mapping[str, Any]
+    nested: Mapping[str, Parameter]
+
+    def is_off(self, value: object) -> bool:
+        """Whether a value asks for nothing. Equality is JSON's: false is not 0, and 1 is 1.0."""
+        return any(_same_json(value, off) for off in self.off)
+
+
+def parse(text: str | bytes) -> Any:  # noqa: ANN401  any YAML
+    """Parse YAML without constructing anything but plain data."""
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506  both loaders are the safe ones
+
+
+@cache
+def load() -> dict[str, Any]:
+    """The contract as it is installed. One document for all callers: do not change it."""
+    document: dict[str, Any] = parse(files("specserve.spec").joinpath("swagger.yaml").read_bytes())
+    return document
+
+
+def operations(document: Mapping[str, Any]) -> Iterator[Operation]:
+    """All operations, in the order of the document."""
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                spec = item[method]
+                yield Operation(spec["operationId"], method, path, spec["tags"][0], spec)
+
+
+def resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a ``$ref`` within the document, and those that it leads to."""
+    while "$ref" in node:
+        reference: str = node["$ref"]
+        node = document
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part.replace("~1", "/").replace("~0", "~")]
+    return node
+
+
+def request_schema(document: Mapping[str, Any], operation_id: str) -> Mapping[str, Any]:
+    """The schema of an operation's JSON body, empty if it takes none.
+
+    Raises:
+        KeyError: There is no such operation.
+    """
+    for operation in operations(document):
+        if operation.operation_id == operation_id:
+            body = resolve(document, operation.spec.get("requestBody", {}))
+            media: Mapping[str, Any] = body.get("content", {}).get("application/json", {})
+            return resolve(document, media.get("schema", {}))
+    raise KeyError(operation_id)
+
+
+def parameters(document: Mapping[str, Any], operation_id: str) -> dict[str, Parameter]:
+    """The top-level properties of an operation's JSON body, by name.
+
+    Raises:
+        KeyError: There is no such operation.
+    """
+    return _parameters(document, request_schema(document, operation_id))
+
+
+def _parameters(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Parameter]:
+    return {name: _parameter(document, name, node) for name, node in schema.get("properties", {}).items()}
+
+
+def _parameter(document: Mapping[str, Any], name: str, node: Mapping[str, Any]) -> Parameter:
+    whole = node["allOf"][0] if len(node.get("allOf", ())) == 1 else node
+    nested = _parameters(document, resolve(document, whole))
+    return Parameter(
+        name=name,
+        hint=bool(node.get("x-specserve-hint", False)),
+        off=tuple(node.get("x-specserve-off", ())),
+        extension=bool(node.get("x-specserve-extension", False)),
+        schema=node,
+        nested={key: inner for key, inner in nested.items() if inner.hint or inner.off or inner.nested},
+    )
+
+
+def _same_json(a: object, b: object) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same_json(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same_json, a, b))
+    return a == b

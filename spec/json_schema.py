@@ -1,0 +1,117 @@
+"""Turn an OpenAPI 3.0 schema into JSON Schema 2020-12, which any validator understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from specserve.spec.document import resolve
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_COMPONENTS = "#/components/schemas/"
+
+# Prose, and what only OpenAPI tools read.
+_DROPPED = frozenset({"example", "examples", "externalDocs", "xml", "nullable"})
+
+Schema = Mapping[str, Any]
+
+
+def to_json_schema(document: Schema, schema_or_ref: Schema | str) -> dict[str, Any]:
+    """Make a self-contained JSON Schema.
+
+    ``nullable`` becomes a type or branch ``null``; it is read as "null is allowed as well", also beside ``allOf``,
+    ``oneOf`` and a ``$ref`` in them. The components that are referred to move to ``$defs``. ``discriminator`` stays
+    as an annotation, vendor keys go.
+
+    Args:
+        document: The OpenAPI document.
+        schema_or_ref: A schema in it, or a reference such as ``#/components/schemas/Model``.
+    """
+    converter = _Converter(document)
+    schema = {"$ref": schema_or_ref} if isinstance(schema_or_ref, str) else schema_or_ref
+    root = converter.convert(schema)
+    definitions = converter.definitions()
+    return {"$schema": DIALECT, **root, **({"$defs": definitions} if definitions else {})}
+
+
+class _Converter:
+    def __init__(self, document: Schema) -> None:
+        self._document = document
+        self._pending: list[str] = []
+        self._seen: set[str] = set()
+
+    def definitions(self) -> dict[str, Any]:
+        """The components that were referred to so far, and those that they refer to, sorted by name."""
+        converted: dict[str, Any] = {}
+        while self._pending:
+            name = self._pending.pop()
+            converted[name] = self.convert(self._document["components"]["schemas"][name])
+        return dict(sorted(converted.items()))
+
+    def convert(self, schema: Schema) -> dict[str, Any]:
+        if "$ref" in schema:
+            return {"$ref": self._reference(schema["$ref"])}
+        double = schema.get("not", {}).get("not")
+        if double is not None:
+            schema = {**{key: value for key, value in schema.items() if key != "not"}, **double}
+        out: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key not in _DROPPED and not key.startswith("x-"):
+                out[key] = self._keyword(key, value)
+        for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+            if out.get(exclusive) is True:
+                out[exclusive] = out.pop(bound)
+            elif out.get(exclusive) is False:
+                del out[exclusive]
+        if len(out.get("allOf", ())) == 1 and not out["allOf"][0].keys() & out.keys():
+            out.update(out.pop("allOf")[0])
+        return self._with_null(schema, out) if schema.get("nullable") is True else out
+
+    def _keyword(self, key: str, value: Any) -> Any:  # noqa: ANN401  any JSON
+        match key:
+            case "properties":
+                return {name: self.convert(inner) for name, inner in value.items()}
+            case "allOf" | "anyOf" | "oneOf":
+                return [self.convert(inner) for inner in value]
+            case "items" | "not":
+                return self.convert(value)
+            case "additionalProperties" if isinstance(value, Mapping):
+                return self.convert(value)
+            case "discriminator" if "mapping" in value:
+                return {**value, "mapping": {tag: self._reference(ref) for tag, ref in value["mapping"].items()}}
+            case _:
+                return value
+
+    def _reference(self, reference: str) -> str:
+        if not reference.startswith(_COMPONENTS):
+            msg = f"only components can be referred to, not {reference}"
+            raise ValueError(msg)
+        name = reference.removeprefix(_COMPONENTS)
+        if name not in self._seen:
+            self._seen.add(name)
+            self._pending.append(name)
+        return f"#/$defs/{name}"
+
+    def _with_null(self, schema: Schema, out: dict[str, Any]) -> dict[str, Any]:
+        if "type" in out:
+            out["type"] = [out["type"], "null"]
+            if "enum" in out and None not in out["enum"]:
+                out["enum"] = [*out["enum"], None]
+            return out
+        for union in ("oneOf", "anyOf"):
+            if union in out and len(out.keys() & {"oneOf", "anyOf", "allOf", "enum", "$ref"}) == 1:
+                takers = sum(self._accepts_null(branch) for branch in schema[union])
+                if takers == 0:
+                    out[union] = [*out[union], {"type": "null"}]
+                if takers <= 1 or union == "anyOf":
+                    return out
+        if not out.keys() & {"oneOf", "anyOf", "allOf", "enum", "$ref", "not"}:
+            return out  # without any of these, null is allowed already
+        notes = {key: out.pop(key) for key in ("description", "default", "title") if key in out}
+        return {**notes, "anyOf": [out, {"type": "null"}]}
+
+    def _accepts_null(self, branch: Schema) -> bool:
+        resolved = resolve(self._document, branch)
+        if resolved.get("nullable") is True:
+            return True
+        return any(self._accepts_null(inner) for key in ("oneOf", "anyOf") for inner in resolved.get(key, ()))
