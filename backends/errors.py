@@ -28,6 +28,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from specserve.generated.models import Error, ErrorResponse
+
+_LONGEST_MESSAGE = 1000  # characters; what breaks here may hold megabytes of somebody's data
+
 
 class APIError(Exception):
     """A failure with an answer in OpenAI's error envelope.
@@ -47,6 +51,11 @@ class APIError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+
+    def to_json(self) -> bytes:
+        """The error envelope, ``{"error": {"message", "type", "param", "code"}}``."""
+        error = Error(message=self.message[:_LONGEST_MESSAGE], type=self.type, param=self.param, code=self.code)
+        return ErrorResponse(error=error).model_dump_json().encode()
 
 
 class InvalidRequest(APIError):

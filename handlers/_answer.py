@@ -10,14 +10,12 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specserve.backends.errors import APIError, OperationNotSupported
+from specserve.backends.errors import OperationNotSupported
 from specserve.backends.registry import ServedModel
 from specserve.generated.models import (
     CompletionUsage,
     CreateChatCompletionStreamResponse,
     CreateCompletionResponse,
-    Error,
-    ErrorResponse,
 )
 from specserve.handlers._parameters import refuse_unsupported
 from specserve.handlers._sse import EventStream, until_disconnect
@@ -64,7 +62,7 @@ async def streamed(
     """Answer with the chunks as events. An error before the first chunk is still a plain response."""
     admitted = _admitted(model, chunks)
     first = await until_disconnect(request.receive, anext(admitted))
-    return EventStream(_payloads(request, first, admitted, include_usage=include_usage), _error_body)
+    return EventStream(_payloads(request, first, admitted, include_usage=include_usage))
 
 
 async def _admitted(model: ServedModel, chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
@@ -118,8 +116,3 @@ def note(request: Request, **facts: object) -> None:
 def _note_usage(request: Request, usage: CompletionUsage | None) -> None:
     if usage is not None:
         note(request, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-
-
-def _error_body(error: APIError) -> bytes:
-    envelope = ErrorResponse(error=Error(message=error.message, type=error.type, param=error.param, code=error.code))
-    return envelope.model_dump_json().encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -28,17 +28,15 @@ def event(payload: bytes) -> bytes:
 
 
 class EventStream(Response):
-    """A stream of events that ends with ``data: [DONE]``.
+    """A stream of events that ends with ``data: [DONE]``, or, after the first byte, with an error and without it.
 
     Args:
         payloads: The JSON of each event. Closed when the stream ends, for whatever reason.
-        error_body: Makes the JSON of an error that comes after the first byte; such a stream has no ``[DONE]``.
     """
 
-    def __init__(self, payloads: AsyncGenerator[bytes, None], error_body: Callable[[APIError], bytes]) -> None:
+    def __init__(self, payloads: AsyncGenerator[bytes, None]) -> None:
         super().__init__()
         self._payloads = payloads
-        self._error_body = error_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until they end or the client goes away."""
@@ -51,10 +49,10 @@ class EventStream(Response):
                 async for payload in payloads:
                     await send({"type": "http.response.body", "body": event(payload), "more_body": True})
             except APIError as error:
-                end = event(self._error_body(error))
+                end = event(error.to_json())
             except Exception as error:  # noqa: BLE001  after the first byte an event is the only way to tell the client
                 structlog.get_logger("specserve.errors").error("stream crashed", exc_info=error)
-                end = event(self._error_body(APIError("The server had an error while generating.")))
+                end = event(APIError("The server had an error while generating.").to_json())
             else:
                 end = _DONE
         await send({"type": "http.response.body", "body": end, "more_body": False})

@@ -8,18 +8,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve.backends.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
-from specserve.generated.models import Error, ErrorResponse
 
 # Bearer is what clients use; Basic makes a browser ask for the key when a person opens the documentation.
 _CHALLENGE = 'Bearer realm="specserve", Basic realm="specserve", charset="UTF-8"'
-
-
-def error_body(error: APIError) -> bytes:
-    """The JSON of OpenAI's error envelope."""
-    envelope = ErrorResponse(
-        error=Error(message=error.message[:1000], type=error.type, param=error.param, code=error.code)
-    )
-    return envelope.model_dump_json().encode()
 
 
 def error_response(error: APIError) -> Response:
@@ -31,7 +22,7 @@ def error_response(error: APIError) -> Response:
         headers["allow"] = ", ".join(error.allow)
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = _CHALLENGE
-    return Response(error_body(error), error.status, headers, "application/json")
+    return Response(error.to_json(), error.status, headers, "application/json")
 
 
 def from_http_exception(error: HTTPException) -> APIError:

@@ -1,0 +1,102 @@
+"""The application: every part is put together here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from connexion import AsyncApp
+from connexion.middleware.context import ContextMiddleware
+from connexion.middleware.lifespan import LifespanMiddleware
+from connexion.middleware.routing import RoutingMiddleware
+from starlette.middleware.cors import CORSMiddleware
+
+from specserve import __version__
+from specserve.auth import AuthMiddleware, KeyRing
+from specserve.backends.registry import Registry
+from specserve.docs_page import DocsMiddleware
+from specserve.errors import ErrorMiddleware
+from specserve.logs import AccessLogMiddleware
+from specserve.paths import BASE_PATH, PathMiddleware
+from specserve.request_id import RequestIdMiddleware
+from specserve.resolver import HandlerResolver, check_bound
+from specserve.settings import Settings
+from specserve.spec.document import load, operations, parameters
+from specserve.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
+
+
+def create_app(settings: Settings, keys: KeyRing | None = None) -> AsyncApp:
+    """Make the ASGI application of one server. Models are loaded by its lifespan, not here.
+
+    Args:
+        settings: The server's settings.
+        keys: The keys that open it, if they are not just those of the settings.
+
+    Raises:
+        UnboundOperations: The spec and the handlers do not match.
+        BackendLoadError: A model's backend is unknown or its settings are wrong.
+    """
+    document = load()
+    check_bound(document)
+    registry = Registry(
+        settings.models, max_concurrent=settings.max_concurrent_requests, max_queued=settings.max_queued_requests
+    )
+    app = AsyncApp(
+        __name__,
+        lifespan=partial(_lifespan, settings=settings, registry=registry, document=document),
+        middlewares=_middlewares(settings, keys or KeyRing.from_settings(settings), document),
+    )
+    app.add_api(document, base_path=BASE_PATH, resolver=HandlerResolver())
+    return app
+
+
+def _middlewares(settings: Settings, keys: KeyRing, document: dict[str, Any]) -> list[Any]:
+    """The way of a request, outermost first."""
+    return [
+        RequestIdMiddleware,
+        AccessLogMiddleware,
+        *_cors(settings),
+        ErrorMiddleware,
+        partial(AuthMiddleware, keyring=keys),
+        partial(DocsMiddleware, document=document),
+        partial(PathMiddleware, document=document),
+        RoutingMiddleware,
+        RequestValidationMiddleware,
+        *([ResponseValidationMiddleware] if settings.validate_responses else []),
+        LifespanMiddleware,
+        ContextMiddleware,
+    ]
+
+
+def _cors(settings: Settings) -> list[Any]:
+    if not settings.cors_origins:
+        return []
+    return [
+        partial(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER],
+        )
+    ]
+
+
+@asynccontextmanager
+async def _lifespan(
+    _app: object, *, settings: Settings, registry: Registry, document: dict[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    """Load the models, serve, unload them. What is yielded is every request's state."""
+    await registry.start()
+    try:
+        yield {
+            "registry": registry,
+            "parameters": {o.operation_id: parameters(document, o.operation_id) for o in operations(document)},
+            "max_body_bytes": settings.max_body_bytes,
+            "ignore_unknown_parameters": settings.unknown_parameters == "ignore",
+            "version": __version__,
+        }
+    finally:
+        await registry.stop()
