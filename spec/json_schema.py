@@ -13,6 +13,9 @@ _COMPONENTS = "#/components/schemas/"
 # Prose, and what only OpenAPI tools read.
 _DROPPED = frozenset({"example", "examples", "externalDocs", "xml", "nullable"})
 
+# Keywords that may refuse null on behalf of another schema.
+_APPLICATORS = frozenset({"allOf", "anyOf", "oneOf", "not", "$ref"})
+
 Schema = Mapping[str, Any]
 
 
@@ -67,7 +70,7 @@ class _Converter:
             out.update(out.pop("allOf")[0])
         return self._with_null(schema, out) if schema.get("nullable") is True else out
 
-    def _keyword(self, key: str, value: Any) -> Any:  # noqa: ANN401  any JSON
+    def _keyword(self, key: str, value: Any) -> Any:
         match key:
             case "properties":
                 return {name: self.convert(inner) for name, inner in value.items()}
@@ -93,19 +96,19 @@ class _Converter:
         return f"#/$defs/{name}"
 
     def _with_null(self, schema: Schema, out: dict[str, Any]) -> dict[str, Any]:
-        if "type" in out:
+        if "type" in out and not out.keys() & _APPLICATORS:
             out["type"] = [out["type"], "null"]
             if "enum" in out and None not in out["enum"]:
                 out["enum"] = [*out["enum"], None]
             return out
         for union in ("oneOf", "anyOf"):
-            if union in out and len(out.keys() & {"oneOf", "anyOf", "allOf", "enum", "$ref"}) == 1:
+            if union in out and len(out.keys() & (_APPLICATORS | {"type", "enum"})) == 1:
                 takers = sum(self._accepts_null(branch) for branch in schema[union])
                 if takers == 0:
                     out[union] = [*out[union], {"type": "null"}]
                 if takers <= 1 or union == "anyOf":
                     return out
-        if not out.keys() & {"oneOf", "anyOf", "allOf", "enum", "$ref", "not"}:
+        if not out.keys() & (_APPLICATORS | {"type", "enum"}):
             return out  # without any of these, null is allowed already
         notes = {key: out.pop(key) for key in ("description", "default", "title") if key in out}
         return {**notes, "anyOf": [out, {"type": "null"}]}
