@@ -97,23 +97,23 @@ def check_bound(document: dict[str, Any], package: ModuleType = handlers) -> Non
         raise UnboundOperations("; ".join(faults))
 
 
-def _endpoint(handler: Handler) -> Callable[[], Awaitable[Response]]:
+def _endpoint(handler: Handler) -> Handler:
     """Adapt ``handler(request[, body][, path parameters])`` to Connexion's calling convention.
 
-    What the handler takes is read from its signature here, once, not per request.
+    What the handler takes is read from its signature here, once, not per request. The body is the one that validation
+    has parsed; path parameters come from Connexion by name.
     """
     parameters = inspect.signature(handler, eval_str=True).parameters
     body_model = parameters["body"].annotation if "body" in parameters else None
-    path_names = [name for name in parameters if name not in {"request", "body"}]
 
-    async def endpoint() -> Response:
-        scope = dict(context.scope)
-        request = Request(scope, context.receive)
-        arguments: dict[str, Any] = {name: request.path_params[name] for name in path_names}
+    async def endpoint(**arguments: Any) -> Response:
+        request = Request(dict(context.scope), context.receive)
         if body_model is not None:
-            arguments["body"] = _parse(body_model, scope["state"]["body"])
+            arguments["body"] = _parse(body_model, request.state.body)
         return await handler(request, **arguments)
 
+    # Connexion looks at the signature: one that takes anything would be given the body too, read a second time.
+    endpoint.__signature__ = inspect.Signature()  # type: ignore[attr-defined]  # functions may have one (PEP 362)
     return endpoint
 
 

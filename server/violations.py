@@ -16,12 +16,12 @@ _LIMITS = {
     "maximum": "be at most {}",
     "exclusiveMinimum": "be greater than {}",
     "exclusiveMaximum": "be less than {}",
-    "minItems": "have at least {} items",
-    "maxItems": "have at most {} items",
-    "minLength": "have at least {} characters",
-    "maxLength": "have at most {} characters",
-    "minProperties": "have at least {} properties",
-    "maxProperties": "have at most {} properties",
+    "minItems": "have {} or more items",
+    "maxItems": "have {} or fewer items",
+    "minLength": "have {} or more characters",
+    "maxLength": "have {} or fewer characters",
+    "minProperties": "have {} or more properties",
+    "maxProperties": "have {} or fewer properties",
     "multipleOf": "be a multiple of {}",
 }
 _MOST_OPTIONS = 12  # options named in a message
@@ -64,7 +64,7 @@ def _leaves(error: ValidationError) -> list[ValidationError]:
     here = len(error.instance_path)
     branches: list[list[ValidationError]] = error.kind.context
     right_type = [b for b in branches if not any(e.kind.name == "type" and len(e.instance_path) == here for e in b)]
-    if not right_type:
+    if not right_type or [] in branches:  # an empty branch matched: too many did
         return [error]
     # A wrong `role` or `type` right below means another kind of object was meant.
     meant = [b for b in right_type if not any(_is_tag(e, here) for e in b)]
@@ -112,6 +112,8 @@ def _describe_union(error: ValidationError, name: str) -> InvalidRequest:
     """Say which types, tags or alternatives a union would have taken."""
     here = len(error.instance_path)
     param = format_path(error.instance_path)
+    if [] in error.kind.context:
+        return InvalidValue(f"Invalid value for {name}: it mixes alternatives that exclude each other.", param=param)
     flat = [e for branch in error.kind.context for e in branch]
     if all(any(e.kind.name == "type" and len(e.instance_path) == here for e in b) for b in error.kind.context):
         types = {t for e in flat if e.kind.name == "type" and len(e.instance_path) == here for t in e.kind.types}

@@ -1,0 +1,99 @@
+"""Who may import whom (ARCHITECTURE.md), read off the source, not off what happens to be imported."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MAY_IMPORT = {
+    "spec": set(),
+    "generated": {"spec"},
+    "backends": {"spec", "generated"},
+    "handlers": {"spec", "generated", "backends"},
+    "server": {"spec", "generated", "backends", "handlers"},
+    "conformance": {"spec", "generated"},
+    "loadtest": {"generated"},
+}
+
+# Heavy libraries, and the only place that may name them.
+HEAVY = {
+    "openvino": "backends/openvino/",
+    "openvino_genai": "backends/openvino/",
+    "openvino_tokenizers": "backends/openvino/",
+    "safetensors": "backends/openvino/",
+    "tokenizers": "backends/openvino/",
+    "numpy": "backends/openvino/",
+    "connexion": "server/",
+}
+
+
+def sources():
+    return [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imports(path):
+    """Every imported module, as (dotted name, whether the import runs when the file is imported)."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node in tree.body
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "specserve":
+                for alias in node.names:
+                    yield f"specserve.{alias.name}", node in tree.body
+            else:
+                yield node.module, node in tree.body
+
+
+def folder_of(module):
+    """The folder of one of our modules, or None for a stranger's."""
+    parts = module.split(".")
+    if parts[0] != "specserve":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in MAY_IMPORT else "server"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_go_the_allowed_way(path):
+    here = path.relative_to(ROOT).parts[0]
+    for module, _ in imports(path):
+        target = folder_of(module)
+        assert target in {None, here, *MAY_IMPORT[here]}, f"{here}/ must not import {module}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_heavy_library_stays_in_its_place_and_is_imported_lazily(path):
+    relative = path.relative_to(ROOT).as_posix()
+    for module, at_top in imports(path):
+        home = HEAVY.get(module.split(".")[0])
+        if home is None:
+            continue
+        assert relative.startswith(home), f"{relative} must not import {module}"
+        if home != "server/":
+            assert not at_top, f"{relative} must import {module} where it is used"
+
+
+def test_no_hand_written_file_is_longer_than_400_lines():
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in [*sources(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+        if path != ROOT / "generated" / "models.py" and (count := len(path.read_text().splitlines())) > 400
+    }
+    assert not long
+
+
+def test_a_backend_is_named_only_in_its_own_file_and_in_the_registry():
+    for path in sources():
+        relative = path.relative_to(ROOT).as_posix()
+        if relative.startswith(("backends/openvino/", "backends/registry.py", "server/catalogue.py")):
+            continue
+        names = [
+            node.value
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Constant) and node.value == "openvino"
+        ]
+        assert not names, f"{relative} names a backend"

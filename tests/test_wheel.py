@@ -1,0 +1,62 @@
+"""What an installation puts into site-packages."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT]
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def test_the_wheel_has_one_top_level_name(wheel):
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"specserve"}
+
+
+def test_the_wheel_ships_types_spec_and_pages(wheel):
+    names = set(wheel.namelist())
+    assert {"specserve/py.typed", "specserve/spec/swagger.yaml", "specserve/swagger_ui/index.html"} <= names
+
+
+def test_every_package_folder_is_listed_by_hand():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"].values())
+    with_code = {
+        str(path.parent.relative_to(ROOT))
+        for folder in ("spec", "generated", "backends", "handlers", "server", "conformance", "loadtest")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert with_code <= listed
+
+
+def test_the_base_install_needs_no_server_library():
+    """The command line, the spec and the models must work without any extra."""
+    program = (
+        "import sys\n"
+        "blocked = {'connexion','starlette','uvicorn','structlog','jsonschema_rs','orjson','openvino','numpy','jinja2',"
+        "'platformdirs'}\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in blocked: raise ModuleNotFoundError('No module named %r' % name, name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import specserve.cli, specserve.generated.models, specserve.spec.document\n"
+        "specserve.spec.document.load()\n"
+        "from click.testing import CliRunner\n"
+        "result = CliRunner().invoke(specserve.cli.main, ['serve'])\n"
+        "print(result.exit_code, result.output)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    code, _, line = done.stdout.partition(" ")
+    assert code == "1"
+    assert "pip install 'specserve[server]'" in line
+    assert len(line.strip().splitlines()) == 1
