@@ -1,1 +1,1 @@
-"""What local engines share: chat template, detokeniser, stop strings, chunks. `engine.py` is what an engine must give."""
+"""What local engines share: chat template, detokeniser, stop strings, chunks. `engine.py` is what an engine gives."""
