@@ -1,0 +1,193 @@
+"""A BERT encoder as an OpenVINO graph, built from safetensors without torch: token ids in, one vector per row out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from specserve.backends.errors import BackendLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import openvino  # type: ignore[import-untyped, unused-ignore]
+
+_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+
+
+@dataclass(frozen=True)
+class BertShape:
+    """What the configuration files of a sentence-transformers directory say.
+
+    Attributes:
+        layers: Encoder layers.
+        heads: Attention heads in each.
+        hidden: Length of the vectors.
+        vocabulary: Token ids are below this.
+        positions: Longest input that the position table allows.
+        max_length: Longest input that the model's authors intend, special tokens counted.
+        epsilon: Of the layer norms.
+        activation: ``gelu`` (exact) or ``gelu_new`` (by tanh).
+        pooling: ``mean`` over the tokens, or the vector at ``cls``.
+        normalize: Whether vectors have length 1.
+    """
+
+    layers: int
+    heads: int
+    hidden: int
+    vocabulary: int
+    positions: int
+    max_length: int
+    epsilon: float
+    activation: str
+    pooling: str
+    normalize: bool
+
+    @classmethod
+    def read(cls, directory: Path) -> BertShape:
+        """Read the configuration files, and refuse what the graph does not do."""
+        config = _read_json(directory / "config.json")
+        if (kind := config.get("model_type")) != "bert":
+            raise BackendLoadError(
+                f"{directory}: models of type {kind!r} are not supported for embeddings, only 'bert'"
+            )
+        if (position := config.get("position_embedding_type", "absolute")) != "absolute":
+            raise BackendLoadError(f"{directory}: position embeddings of type {position!r} are not supported")
+        if (activation := config.get("hidden_act", "gelu")) not in {"gelu", "gelu_new"}:
+            raise BackendLoadError(f"{directory}: activation {activation!r} is not supported")
+        modules = directory / "modules.json"
+        steps = _read_json(modules) if modules.exists() else []
+        pooling, normalize = "mean", False
+        for step in steps:
+            match step["type"].rpartition(".")[2]:
+                case "Transformer":
+                    pass
+                case "Pooling":
+                    pooling = _pooling(directory / step["path"] / "config.json")
+                case "Normalize":
+                    normalize = True
+                case other:
+                    raise BackendLoadError(f"{modules}: a step of type {other!r} is not supported")
+        sentence = directory / "sentence_bert_config.json"
+        positions = config["max_position_embeddings"]
+        intended = _read_json(sentence).get("max_seq_length") if sentence.exists() else None
+        return cls(
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            hidden=config["hidden_size"],
+            vocabulary=config["vocab_size"],
+            positions=positions,
+            max_length=min(intended or positions, positions),
+            epsilon=config.get("layer_norm_eps", 1e-12),
+            activation=activation,
+            pooling=pooling,
+            normalize=normalize,
+        )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BackendLoadError(f"{path}: cannot be read: {error}") from error
+
+
+def _pooling(path: Path) -> str:
+    config = _read_json(path)
+    modes = [name for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise BackendLoadError(f"{path}: pooling by {' and '.join(modes) or 'nothing'} is not supported")
+    return _POOLINGS[modes[0]]
+
+
+def build(directory: Path, shape: BertShape) -> openvino.Model:
+    """Build the graph: inputs `ids` and `mask`, int64 of any [batch, length]; output float32 [batch, hidden]."""
+    from safetensors.numpy import load_file  # noqa: PLC0415 - comes with the extra
+
+    try:
+        tensors = load_file(directory / "model.safetensors")
+        return _Graph(tensors, shape).model()
+    except KeyError as error:
+        raise BackendLoadError(f"{directory}: the weights lack the tensor {error}") from error
+    except OSError as error:
+        raise BackendLoadError(f"{directory}: the weights cannot be read: {error}") from error
+
+
+class _Graph:
+    """The nodes of one encoder. Tensor names are those of transformers' `BertModel`."""
+
+    def __init__(self, tensors: Mapping[str, Any], shape: BertShape) -> None:
+        from openvino import opset13  # noqa: PLC0415 - comes with the extra
+
+        self.op = opset13
+        self.shape = shape
+        prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
+        self.tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+
+    def model(self) -> openvino.Model:
+        import numpy as np  # noqa: PLC0415 - comes with the extra
+        from openvino import Model, Type  # noqa: PLC0415 - comes with the extra
+
+        op, shape = self.op, self.shape
+        ids = op.parameter([-1, -1], Type.i64, name="ids")
+        mask = op.parameter([-1, -1], Type.i64, name="mask")
+        # Padding must get no attention, in any row: [batch, 1, 1, length], true where a token is.
+        visible = op.unsqueeze(op.convert(mask, "boolean"), np.array([1, 2]))
+
+        hidden = self.embed(ids)
+        for layer in range(shape.layers):
+            hidden = self.layer(hidden, visible, f"encoder.layer.{layer}")
+        vectors = self.pool(hidden, mask)
+        if shape.normalize:
+            vectors = op.normalize_l2(vectors, np.array([1]), 1e-12, "max")
+        return Model([vectors], [ids, mask], "bert")
+
+    def embed(self, ids: Any) -> Any:
+        op = self.op
+        # Every token is of type 0, so its embedding is part of the position's.
+        table = self.tensors["embeddings.position_embeddings.weight"]
+        table = table + self.tensors["embeddings.token_type_embeddings.weight"][0]
+        length = op.gather(op.shape_of(ids), op.constant(1), op.constant(0))
+        positions = op.range(op.constant(0), length, op.constant(1), "i64")
+        words = op.gather(self.constant("embeddings.word_embeddings.weight"), ids, op.constant(0))
+        places = op.gather(op.constant(table), positions, op.constant(0))
+        return self.norm(op.add(words, places), "embeddings.LayerNorm")
+
+    def layer(self, hidden: Any, visible: Any, name: str) -> Any:
+        op = self.op
+        query, key, value = (self.heads(hidden, f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
+        mixed = op.scaled_dot_product_attention(query, key, value, visible)
+        joined = op.reshape(op.transpose(mixed, [0, 2, 1, 3]), [0, 0, self.shape.hidden], special_zero=True)
+        attended = op.add(self.dense(joined, f"{name}.attention.output.dense"), hidden)
+        attended = self.norm(attended, f"{name}.attention.output.LayerNorm")
+        approximation = "erf" if self.shape.activation == "gelu" else "tanh"
+        wide = op.gelu(self.dense(attended, f"{name}.intermediate.dense"), approximation)
+        return self.norm(op.add(self.dense(wide, f"{name}.output.dense"), attended), f"{name}.output.LayerNorm")
+
+    def heads(self, hidden: Any, name: str) -> Any:
+        """Project and cut into heads: [batch, heads, length, size of a head]."""
+        op, shape = self.op, self.shape
+        split = [0, 0, shape.heads, shape.hidden // shape.heads]
+        return op.transpose(op.reshape(self.dense(hidden, name), split, special_zero=True), [0, 2, 1, 3])
+
+    def pool(self, hidden: Any, mask: Any) -> Any:
+        op = self.op
+        if self.shape.pooling == "cls":
+            return op.gather(hidden, op.constant(0), op.constant(1))
+        weight = op.unsqueeze(op.convert(mask, "f32"), op.constant(2))
+        total = op.reduce_sum(op.multiply(hidden, weight), op.constant(1))
+        return op.divide(total, op.reduce_sum(weight, op.constant(1)))
+
+    def dense(self, value: Any, name: str) -> Any:
+        product = self.op.matmul(value, self.constant(f"{name}.weight"), False, True)
+        return self.op.add(product, self.constant(f"{name}.bias"))
+
+    def norm(self, value: Any, name: str) -> Any:
+        op = self.op
+        level = op.mvn(value, op.constant([-1]), True, self.shape.epsilon, "inside_sqrt")
+        return op.add(op.multiply(level, self.constant(f"{name}.weight")), self.constant(f"{name}.bias"))
+
+    def constant(self, name: str) -> Any:
+        return self.op.constant(self.tensors[name])
