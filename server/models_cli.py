@@ -1,0 +1,83 @@
+"""`specserve models`: the embedded default weights on this machine."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from specserve.backends import weights
+from specserve.backends.errors import BackendLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MEGABYTE = 1_000_000
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except BackendLoadError as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"the library {error.name!r} is missing: pip install 'specserve[openvino]'"
+        ) from error
+
+
+def _name(text: str) -> str:
+    """Take a model's id, as in requests, for the name of its weights."""
+    from specserve.catalogue import CATALOGUE  # noqa: PLC0415 - slow, `list` needs it not
+
+    source = CATALOGUE[text].source if text in CATALOGUE else text
+    return source.removeprefix(weights.SCHEME)
+
+
+@click.group()
+def models() -> None:
+    """Show and fetch the weights of the default models."""
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the weights that can be fetched, and where those that were lie."""
+    with _errors_in_one_line():
+        rows = [
+            (
+                status.weights.name,
+                status.weights.description,
+                f"{status.weights.size / _MEGABYTE:.0f} MB",
+                status.weights.licence,
+                str(status.path) if status.pulled else "not pulled",
+            )
+            for status in weights.list_weights()
+        ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--verify", is_flag=True, help="Hash files that are already there, and fetch again what is damaged.")
+def pull(names: tuple[str, ...], *, verify: bool) -> None:
+    """Fetch weights by name, or all; those that are there are not fetched again."""
+    with _errors_in_one_line():
+        for name in names or [status.weights.name for status in weights.list_weights()]:
+            click.echo(weights.pull(_name(name), verify=verify))
+
+
+@models.command()
+@click.argument("name")
+def path(name: str) -> None:
+    """Print the path of weights that were fetched."""
+    with _errors_in_one_line():
+        wanted = _name(name)
+        rows = {status.weights.name: status for status in weights.list_weights()}
+        if wanted not in rows:
+            raise BackendLoadError(f"No embedded weights are named {name!r}; there are: {', '.join(rows)}")
+        if not rows[wanted].pulled:
+            raise BackendLoadError(f"{name} is not here yet: specserve models pull {name}")
+        click.echo(rows[wanted].path)
