@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from specserve.generated.models import (
     ChatCompletionChoice,
@@ -26,7 +27,7 @@ class _ChatChoice:
 
     content: list[str] = field(default_factory=list)
     logprobs: list[ChatCompletionTokenLogprob] | None = None
-    finish_reason: str | None = None
+    finish_reason: Any = None  # one of the literals of the chunks' own model
 
     def add(self, choice: ChatCompletionStreamChoice) -> None:
         if choice.delta.content is not None:
@@ -74,7 +75,7 @@ class _TextChoice:
 
     text: list[str] = field(default_factory=list)
     logprobs: CompletionLogprobs | None = None
-    finish_reason: str | None = None
+    finish_reason: Any = None  # one of the literals of the chunks' own model
 
     def add(self, choice: CompletionChoice) -> None:
         self.text.append(choice.text)
@@ -92,7 +93,7 @@ class _TextChoice:
 def _joined(first: CompletionLogprobs | None, second: CompletionLogprobs) -> CompletionLogprobs:
     if first is None:
         return second
-    joined = {
+    joined: dict[str, Any] = {
         name: (getattr(first, name) or []) + (getattr(second, name) or [])
         for name in second.model_fields_set | first.model_fields_set
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from specserve.backends.errors import InvalidRequest, UnsupportedParameter
@@ -39,12 +39,10 @@ def _check_stream_options(body: Mapping[str, Any]) -> None:
     if options and not body.get("stream"):
         raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
     if options and options.get("include_obfuscation"):
-        raise UnsupportedParameter(
-            "This server does not pad its streams.", param="stream_options.include_obfuscation"
-        )
+        raise UnsupportedParameter("This server does not pad its streams.", param="stream_options.include_obfuscation")
 
 
-def _message_features(messages: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _message_features(messages: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Each thing beyond plain text that the messages use: (where, feature of `Capabilities`)."""
     for i, message in enumerate(messages):
         at = f"messages[{i}]"

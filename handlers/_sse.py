@@ -8,10 +8,9 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import structlog
+from specserve.backends.errors import APIError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-
-from specserve.backends.errors import APIError
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

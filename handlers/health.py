@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from specserve.generated.models import HealthResponse
 from specserve.handlers._answer import json_response
+from starlette.requests import Request
+from starlette.responses import Response
 
 
 async def get_health(request: Request) -> Response:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from specserve.backends.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
-
-from specserve.backends.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 _JSON = "application/json"
 
@@ -45,7 +44,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def parse_json(scope: Scope, body: bytes) -> Any:  # noqa: ANN401  JSON has no narrower type
+def parse_json(scope: Scope, body: bytes) -> Any:
     """Decode a JSON body strictly: UTF-8, no NaN, no lone surrogates, bounded nesting.
 
     Raises:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import structlog
+from specserve.backends.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from specserve.backends.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 
 # Bearer is what clients use; Basic makes a browser ask for the key when a person opens the documentation.
 _CHALLENGE = 'Bearer realm="specserve", Basic realm="specserve", charset="UTF-8"'

@@ -1,4 +1,4 @@
-"""operationId -> handler: `createChatCompletion` on `/chat/completions` is `specserve.handlers.chat.create_chat_completion`."""
+"""operationId -> handler: `createChatCompletion` on `/chat/completions` is `handlers.chat.create_chat_completion`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from connexion.exceptions import ResolverError
 from connexion.operations import AbstractOperation
 from connexion.resolver import Resolution, Resolver
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
-from starlette.responses import Response
-
 from specserve import handlers
 from specserve.backends.errors import InvalidRequest
 from specserve.spec.document import operations
 from specserve.violations import format_path
+from starlette.requests import Request
+from starlette.responses import Response
 
 Handler = Callable[..., Awaitable[Response]]
 
@@ -117,12 +116,12 @@ def _endpoint(handler: Handler) -> Handler:
     return endpoint
 
 
-def _parse(model: type[BaseModel], body: Any) -> BaseModel:  # noqa: ANN401  any JSON
+def _parse(model: type[BaseModel], body: Any) -> BaseModel:
     """Make the generated model of a body that the spec's validator has passed."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        # The models are a second reading of the spec, by another tool; where it is narrower the client still gets a 400.
+        # The models are a second reading of the spec, by another tool; where it is narrower the answer is still a 400.
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         param = format_path(first["loc"])
         raise InvalidRequest(f"Invalid value for '{param}'.", param=param) from error

@@ -15,12 +15,11 @@ from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from connexion.operations import AbstractOperation
 from connexion.spec import Specification
 from jsonschema_rs import Draft202012Validator, ValidationError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from specserve.backends.errors import APIError, InvalidRequest
 from specserve.body import parse_json, read_body
 from specserve.spec.json_schema import to_json_schema
 from specserve.violations import explain, format_path, unknown_keys
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 IGNORED_HEADER = "x-specserve-ignored-parameters"
 _MOST_ERRORS = 50  # violations looked at; a hostile body could hold millions
@@ -53,33 +52,12 @@ class RequestValidation:
             state["body"] = None
         else:
             body = parse_json(scope, raw)
-            ignored = self._validate(body, ignore_unknown=state["ignore_unknown_parameters"])
+            ignored = _validate(self._validator, body, ignore_unknown=state["ignore_unknown_parameters"])
             if ignored:
                 self._log.warning("ignored unknown parameters", parameters=ignored)
                 send = _with_header(send, IGNORED_HEADER, ", ".join(ignored))
             state["body"] = body
         await self._next_app(scope, receive, send)
-
-    def _validate(self, body: Any, *, ignore_unknown: bool) -> list[str]:  # noqa: ANN401  any JSON
-        """Validate in place; returns the names that were removed because the contract does not know them."""
-        assert self._validator is not None
-        if self._validator.is_valid(body):
-            return []
-        removed: list[str] = []
-        for _ in range(_MOST_PASSES):
-            errors = list(islice(self._validator.iter_errors(body), _MOST_ERRORS))
-            if not errors:
-                return removed
-            unknown = unknown_keys(errors) if ignore_unknown else []
-            if not unknown:
-                raise explain(errors)
-            for path, name in unknown:
-                holder = body
-                for part in path:
-                    holder = holder[part]
-                holder.pop(name, None)
-                removed.append(_header_safe(format_path([*path, name]) or name))
-        raise explain(errors)
 
 
 class RequestValidationAPI(RoutedAPI[RequestValidation]):
@@ -195,6 +173,27 @@ class _EventPayloads:
             payload = event.removeprefix(b"data: ")
             if payload != b"[DONE]" and not payload.startswith(b":"):
                 yield payload
+
+
+def _validate(validator: Draft202012Validator, body: Any, *, ignore_unknown: bool) -> list[str]:
+    """Validate in place; returns the names that were removed because the contract does not know them."""
+    if validator.is_valid(body):
+        return []
+    removed: list[str] = []
+    for _ in range(_MOST_PASSES):
+        errors = list(islice(validator.iter_errors(body), _MOST_ERRORS))
+        if not errors:
+            return removed
+        unknown = unknown_keys(errors) if ignore_unknown else []
+        if not unknown:
+            raise explain(errors)
+        for path, name in unknown:
+            holder = body
+            for part in path:
+                holder = holder[part]
+            holder.pop(name, None)
+            removed.append(_header_safe(format_path([*path, name]) or name))
+    raise explain(errors)
 
 
 def _compile(specification: Specification, schema: dict[str, Any]) -> Draft202012Validator:

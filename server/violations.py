@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jsonschema_rs import ValidationError
-
 from specserve.backends.errors import InvalidRequest, InvalidType, InvalidValue, MissingParameter, UnknownParameter
 
 Path = Sequence[str | int]
@@ -45,7 +44,7 @@ def unknown_keys(errors: Iterable[ValidationError]) -> list[tuple[Path, str]]:
         for error in errors
         for leaf in _leaves(error)
         if leaf.kind.name == "additionalProperties"
-        for name in leaf.kind.unexpected
+        for name in _kind(leaf).unexpected
     ]
 
 
@@ -62,7 +61,7 @@ def _leaves(error: ValidationError) -> list[ValidationError]:
     if error.kind.name not in {"anyOf", "oneOf"} or not getattr(error.kind, "context", None):
         return [error]
     here = len(error.instance_path)
-    branches: list[list[ValidationError]] = error.kind.context
+    branches: list[list[ValidationError]] = _kind(error).context
     right_type = [b for b in branches if not any(e.kind.name == "type" and len(e.instance_path) == here for e in b)]
     if not right_type or [] in branches:  # an empty branch matched: too many did
         return [error]
@@ -73,6 +72,11 @@ def _leaves(error: ValidationError) -> list[ValidationError]:
         return [tags[0]] if len(right_type) == 1 else [error]
     best = min(meant, key=len)
     return [leaf for e in best for leaf in _leaves(e)]
+
+
+def _kind(error: ValidationError) -> Any:
+    """What was violated; each kind has attributes of its own, which the library's types do not tell."""
+    return error.kind
 
 
 def _is_tag(error: ValidationError, depth: int) -> bool:
@@ -86,7 +90,7 @@ def _weight(error: ValidationError) -> tuple[bool, int]:
 
 
 def _describe(error: ValidationError) -> InvalidRequest:
-    kind, path = error.kind, error.instance_path
+    kind, path = _kind(error), error.instance_path
     param = format_path(path)
     name = f"'{param}'" if param else "the request body"
     match kind.name:
@@ -112,29 +116,30 @@ def _describe_union(error: ValidationError, name: str) -> InvalidRequest:
     """Say which types, tags or alternatives a union would have taken."""
     here = len(error.instance_path)
     param = format_path(error.instance_path)
-    if [] in error.kind.context:
+    branches = _kind(error).context
+    if [] in branches:
         return InvalidValue(f"Invalid value for {name}: it mixes alternatives that exclude each other.", param=param)
-    flat = [e for branch in error.kind.context for e in branch]
-    if all(any(e.kind.name == "type" and len(e.instance_path) == here for e in b) for b in error.kind.context):
-        types = {t for e in flat if e.kind.name == "type" and len(e.instance_path) == here for t in e.kind.types}
+    flat = [e for branch in branches for e in branch]
+    if all(any(e.kind.name == "type" and len(e.instance_path) == here for e in b) for b in branches):
+        types = {t for e in flat if e.kind.name == "type" and len(e.instance_path) == here for t in _kind(e).types}
         return InvalidType(f"Invalid type for {name}: expected {_join(types)}.", param=param)
     tags = [e for e in flat if _is_tag(e, here)]
     if tags:
-        known = sorted({str(option) for e in tags for option in _allowed(e.kind)})
+        known = sorted({str(option) for e in tags for option in _allowed(_kind(e))})
         tag = format_path(tags[0].instance_path)
         return InvalidValue(f"Invalid value for '{tag}'. Supported values are: {', '.join(known)}.", param=tag)
-    required = sorted({e.kind.property for e in flat if e.kind.name == "required"})
+    required = sorted({_kind(e).property for e in flat if e.kind.name == "required"})
     if required:
         missing = format_path([*error.instance_path, required[0]])
         return MissingParameter(f"Missing required parameter: {' or '.join(map(repr, required))}.", param=missing)
     return InvalidValue(f"Invalid value for {name}.", param=param)
 
 
-def _allowed(kind: Any) -> Sequence[object]:  # noqa: ANN401  the library's kinds share no base type
+def _allowed(kind: Any) -> Sequence[object]:
     return kind.options if kind.name == "enum" else [kind.expected_value]
 
 
-def _options(kind: Any) -> str:  # noqa: ANN401  the library's kinds share no base type
+def _options(kind: Any) -> str:
     options = [str(option) for option in _allowed(kind) if option is not None]
     return f" Supported values are: {', '.join(options)}." if 0 < len(options) <= _MOST_OPTIONS else ""
 
