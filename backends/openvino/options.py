@@ -1,0 +1,69 @@
+"""The settings of an OpenVINO text model, as the operator may give them in `options`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from specserve.backends.errors import BackendLoadError
+
+
+class TextOptions(BaseModel):
+    """What an OpenVINO text model can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Annotated[str, Field(min_length=1, description="OpenVINO device, such as CPU or GPU.")] = "CPU"
+    cache_size_gb: Annotated[int, Field(ge=0, description="KV cache in GiB; 0 lets it grow as requests need it.")] = 2
+    kv_cache_precision: Annotated[
+        Literal["u8", "f16", "bf16", "f32"] | None, Field(description="Number format of the KV cache; engine's choice.")
+    ] = None
+    max_num_batched_tokens: Annotated[
+        int, Field(ge=1, description="Most tokens in one engine step; longer prompts are prefilled in parts.")
+    ] = 512
+    max_num_seqs: Annotated[int, Field(ge=1, description="Most sequences in one engine step; the others wait.")] = 256
+    num_threads: Annotated[int | None, Field(ge=1, description="CPU threads of the engine; default: all cores.")] = None
+    enable_prefix_caching: Annotated[bool, Field(description="Reuse the KV cache of equal beginnings.")] = True
+    context_length: Annotated[int | None, Field(ge=1, description="Instead of what the model's files say.")] = None
+    chat_template: Annotated[str | None, Field(min_length=1, description="Jinja text instead of the model's own.")] = (
+        None
+    )
+    tokenizer: Annotated[
+        str | None, Field(min_length=1, description="A tokenizer.json instead of the model's own tokenizer.")
+    ] = None
+
+    def scheduler(self) -> dict[str, int | bool]:
+        """The fields of the engine's SchedulerConfig."""
+        return {
+            "cache_size": self.cache_size_gb,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
+            "max_num_seqs": self.max_num_seqs,
+            "enable_prefix_caching": self.enable_prefix_caching,
+        }
+
+    def properties(self) -> dict[str, int | str]:
+        """The properties that OpenVINO compiles the model with."""
+        properties: dict[str, int | str] = {}
+        if self.num_threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = self.num_threads
+        if self.kv_cache_precision is not None:
+            properties["KV_CACHE_PRECISION"] = self.kv_cache_precision
+        return properties
+
+
+def parse_options(options: Mapping[str, Any]) -> TextOptions:
+    """Validate what the operator wrote.
+
+    Raises:
+        BackendLoadError: An option is unknown or has a wrong value; the message names it.
+    """
+    try:
+        return TextOptions.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(TextOptions.model_fields))
+            raise BackendLoadError(f"there is no option {name!r}; known are {known}") from error
+        raise BackendLoadError(f"option {name!r}: {first['msg']}") from error

@@ -1,0 +1,270 @@
+"""The engine's own process: ``python -m specserve.backends.openvino.worker``. One thread steps the running batch.
+
+A process, because the engine's `step` holds Python's global lock from beginning to end: in a thread it would stop the
+event loop for as long as every step takes, which is seconds while long prompts are read. What is gained beside that:
+a crash of the engine is an error of its requests, not of the server.
+
+It speaks lines of JSON. In, first, what to open::
+
+    {"model", "save_to", "device", "scheduler": {...}, "properties": {...}}
+
+and then, at any time, requests (several ids are several answers to one prompt, each with its own seed)::
+
+    {"add": [ids], "seeds": [...], "prompt": [...], "config": {...}, "end_ids": [...]}
+    {"cancel": [ids]}
+
+Out, ``{"ready": true}`` or ``{"failed": why}``, and then one line after each step::
+
+    {"outputs": [[id, [tokens], [logprobs], end or null], ...], "running", "cache_usage"}
+
+where `end` is ``stop``, ``length``, or ``!`` and what went wrong. End of input ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import openvino_genai
+
+_OUT_OF_MEMORY = "!The model has no memory left for this request."
+_STALLED_STEPS = 1000  # steps in a row that brought nothing to anybody: the scheduler is stuck
+
+
+def main() -> int:
+    """Open the model, say so, serve until the input ends."""
+    # Ctrl-C and a service manager signal the whole group; when to stop is the server's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    replies = _claim_stdout()
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0
+    try:
+        pipeline = _open(json.loads(line))
+    except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
+        _send(replies, {"failed": _short(error)})
+        return 1
+    _send(replies, {"ready": True})
+    worker = _Worker(pipeline, replies)
+    threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True).start()
+    with contextlib.suppress(BrokenPipeError):
+        worker.run()
+    replies.flush()
+    os._exit(0)  # the reader may be inside a read, and nothing is left to be saved
+
+
+class _Sequence:
+    """One answer in the making."""
+
+    def __init__(self, handle: openvino_genai.GenerationHandle) -> None:
+        self.handle = handle
+        self.held_back: list[tuple[int, int, dict[str, Any]]] = []  # other answers to the same prompt
+
+
+class _Worker:
+    def __init__(self, pipeline: openvino_genai.ContinuousBatchingPipeline, replies: IO[bytes]) -> None:
+        self._pipeline = pipeline
+        self._replies = replies
+        self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._sequences: dict[int, _Sequence] = {}
+        self._outputs: list[list[Any]] = []
+        self._stalled = 0
+
+    def read(self, requests: IO[bytes]) -> None:
+        """Put what the server sends into the inbox; runs in a thread of its own."""
+        for line in requests:
+            self._inbox.put(json.loads(line))
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Step while there is work; else sleep until a request comes."""
+        while self._take_requests():
+            self._step()
+
+    def _take_requests(self) -> bool:
+        wait = not self._pipeline.has_non_finished_requests() and not self._outputs
+        while wait or not self._inbox.empty():
+            wait = False
+            request = self._inbox.get()
+            if request is None:
+                return False
+            if "add" in request:
+                self._add(list(zip(request["add"], request["seeds"], strict=True)), request)
+            for sequence_id in request.get("cancel", ()):
+                self._cancel(sequence_id)
+        return True
+
+    def _add(self, answers: list[tuple[int, int]], request: dict[str, Any]) -> None:
+        """Add one answer now and the others when it has begun: then they find the prompt in the prefix cache."""
+        sequence_id, seed = answers[0]
+        try:
+            handle = self._pipeline.add_request(sequence_id, _tensor(request["prompt"]), _config(request, seed))
+        except Exception as error:  # noqa: BLE001 - see `main`
+            self._outputs += [[each, [], [], f"!{_short(error)}"] for each, _ in answers]
+            return
+        sequence = self._sequences[sequence_id] = _Sequence(handle)
+        sequence.held_back = [(each, its_seed, request) for each, its_seed in answers[1:]]
+
+    def _cancel(self, sequence_id: int) -> None:
+        sequence = self._sequences.pop(sequence_id, None)
+        if sequence is not None:
+            sequence.handle.cancel()
+            self._release(sequence)
+            return
+        for other in self._sequences.values():
+            other.held_back = [answer for answer in other.held_back if answer[0] != sequence_id]
+
+    def _release(self, sequence: _Sequence) -> None:
+        for sequence_id, seed, request in sequence.held_back:
+            self._add([(sequence_id, seed)], request)
+        sequence.held_back = []
+
+    def _step(self) -> None:
+        try:
+            self._pipeline.step()
+            if not self._pipeline.has_non_finished_requests():
+                self._pipeline.step()  # an empty step makes the engine count what it holds now
+        except Exception as error:  # noqa: BLE001 - see `main`
+            self._fail_all(f"!{_short(error)}")
+        for sequence_id in list(self._sequences):
+            self._collect(sequence_id)
+        self._watch_for_stall()
+        metrics = self._pipeline.get_metrics()
+        running = metrics.requests if self._pipeline.has_non_finished_requests() else 0
+        report = {"outputs": self._outputs, "running": running, "cache_usage": metrics.cache_usage / 100}
+        self._outputs = []
+        _send(self._replies, report)
+
+    def _collect(self, sequence_id: int) -> None:
+        sequence = self._sequences[sequence_id]
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        end = None
+        while sequence.handle.can_read():
+            for output in sequence.handle.read().values():
+                tokens += output.generated_ids
+                logprobs += output.generated_log_probs
+                if output.finish_reason.name in ("STOP", "LENGTH"):
+                    end = output.finish_reason.name.lower()
+        if end is None and sequence.handle.get_status().name == "IGNORED":
+            end = _OUT_OF_MEMORY
+        if tokens or end:
+            self._outputs.append([sequence_id, tokens, logprobs, end])
+            self._release(sequence)
+        if end:
+            del self._sequences[sequence_id]
+
+    def _watch_for_stall(self) -> None:
+        self._stalled = 0 if self._outputs or self._pipeline.get_metrics().scheduled_requests else self._stalled + 1
+        if self._stalled > _STALLED_STEPS:
+            self._fail_all(_OUT_OF_MEMORY)
+
+    def _fail_all(self, why: str) -> None:
+        for sequence_id, sequence in self._sequences.items():
+            sequence.handle.cancel()
+            self._outputs.append([sequence_id, [], [], why])
+            self._outputs += [[held_back, [], [], why] for held_back, _, _ in sequence.held_back]
+        self._sequences.clear()
+        self._stalled = 0
+
+
+def _tensor(tokens: list[int]) -> Any:
+    import numpy as np
+    import openvino as ov
+
+    return ov.Tensor(np.array([tokens], dtype=np.int64))
+
+
+def _config(request: dict[str, Any], seed: int) -> openvino_genai.GenerationConfig:
+    import openvino_genai
+
+    config = openvino_genai.GenerationConfig()
+    for name, value in request["config"].items():
+        setattr(config, name, value)
+    config.rng_seed = seed
+    config.stop_token_ids = set(request["end_ids"])
+    if request["end_ids"]:
+        config.set_eos_token_id(request["end_ids"][0])
+    return config
+
+
+def _open(order: dict[str, Any]) -> openvino_genai.ContinuousBatchingPipeline:
+    """Open an OpenVINO model; a GGUF file is converted on the way and saved, so that the next start is quick."""
+    import openvino_genai
+
+    scheduler = openvino_genai.SchedulerConfig()
+    for name, value in order["scheduler"].items():
+        setattr(scheduler, name, value)
+
+    def open_path(path: Path, **properties: object) -> openvino_genai.ContinuousBatchingPipeline:
+        # The server tokenizes. A tokenizer of a directory without one is empty, which saves reading it from the GGUF.
+        folder = path if path.is_dir() else path.parent
+        return openvino_genai.ContinuousBatchingPipeline(
+            path, openvino_genai.Tokenizer(folder), scheduler, order["device"], **order["properties"], **properties
+        )
+
+    model = Path(order["model"])
+    if model.is_dir():
+        return open_path(model)
+    saved = Path(order["save_to"])
+    if saved.is_dir():
+        try:
+            return open_path(saved)
+        except RuntimeError as error:
+            print(f"opening {saved} failed, converting {model} again: {_short(error)}", file=sys.stderr)  # noqa: T201
+            shutil.rmtree(saved, ignore_errors=True)
+    with _beside(saved) as folder:
+        # The engine saves beside the path it is given, so it is given one of ours.
+        link = folder / "model.gguf"
+        link.symlink_to(model.resolve())
+        pipeline = open_path(link, enable_save_ov_model=True)
+        link.unlink()
+        if (folder / "openvino_model.xml").exists() and (folder / "openvino_model.bin").exists():
+            with contextlib.suppress(OSError):  # another process was first
+                folder.rename(saved)
+        return pipeline
+
+
+@contextlib.contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """Give a working directory on the same file system, which is gone afterwards unless it was renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claim_stdout() -> IO[bytes]:
+    """Take standard output for ourselves; what libraries print there goes to standard error."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return replies
+
+
+def _send(replies: IO[bytes], message: dict[str, Any]) -> None:
+    replies.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+    replies.flush()
+
+
+def _short(error: BaseException) -> str:
+    """The last line of an error that says something; the libraries put source paths in front."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
