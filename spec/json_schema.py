@@ -110,7 +110,7 @@ class _Converter:
                     return out
         if not out.keys() & (_APPLICATORS | {"type", "enum"}):
             return out  # without any of these, null is allowed already
-        notes = {key: out.pop(key) for key in ("description", "default", "title") if key in out}
+        notes: dict[str, Any] = {key: out.pop(key) for key in ("description", "default", "title") if key in out}
         return {**notes, "anyOf": [out, {"type": "null"}]}
 
     def _accepts_null(self, branch: Schema) -> bool:

@@ -1,0 +1,89 @@
+"""The commands `specserve spec pin`, `diff` and `tables`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from specserve.spec.diff import diff
+from specserve.spec.document import load, parse
+from specserve.spec.errata import Difference, Errata, with_tables
+from specserve.spec.pin import NotPublishedError, pin
+
+_KINDS = ("missing", "extra", "different", "stale")
+
+
+@click.group()
+def spec() -> None:
+    """Compare the contract with the published OpenAI spec."""
+
+
+@spec.command("pin")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("spec/upstream.yaml"),
+    show_default=True,
+    help="The file to write.",
+)
+def pin_command(file: Path, output: Path) -> None:
+    """Reduce the published spec FILE to what the contract is compared with."""
+    try:
+        text = pin(file)
+    except NotPublishedError as error:
+        raise click.ClickException(str(error)) from error
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"{output}: {len(text)} characters")
+
+
+@spec.command("diff")
+def diff_command() -> None:
+    """Print how the contract differs from the published spec, and why. Exit with 1 if anything is unexplained."""
+    found = diff(load(), _installed("upstream.yaml"), Errata.read(_installed("errata.yaml")))
+    click.echo(report(found), nl=False)
+    if any(difference.explanation is None for difference in found):
+        sys.exit(1)
+
+
+@spec.command("tables")
+@click.option(
+    "--readme",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path("spec/README.md"),
+    show_default=True,
+    help="The file that shows the tables.",
+)
+def tables_command(readme: Path) -> None:
+    """Write the tables of what was left out and of the errata into spec/README.md."""
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(with_tables(text, Errata.read(_installed("errata.yaml"))), encoding="utf-8")
+
+
+def report(found: list[Difference]) -> str:
+    """The differences for people: unexplained ones first, then by explanation, then one line of counts."""
+    lines: list[str] = []
+    unexplained = [difference for difference in found if difference.explanation is None]
+    if unexplained:
+        lines += ["UNEXPLAINED", *map(_line, unexplained), ""]
+    explained = sorted((d for d in found if d.explanation is not None), key=lambda d: str(d.explanation))
+    for explanation, group in groupby(explained, key=lambda d: d.explanation):
+        lines += [str(explanation), *map(_line, group), ""]
+    counts = Counter(difference.kind for difference in found)
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in _KINDS)
+    lines.append(f"{kinds}; {len(unexplained)} unexplained")
+    return "\n".join(lines) + "\n"
+
+
+def _line(difference: Difference) -> str:
+    return f"  {difference.kind:<9}  {difference.path}  {difference.upstream} -> {difference.ours}"
+
+
+def _installed(name: str) -> dict[str, object]:
+    parsed: dict[str, object] = parse(files("specserve.spec").joinpath(name).read_bytes())
+    return parsed
