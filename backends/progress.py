@@ -17,7 +17,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 def report(name: str) -> Iterator[Callable[[str, int, int], None]]:
     """Give a function to call, often, with (what, units done, units in all); units are bytes, 0 in all if unknown."""
     if sys.stderr.isatty():
-        from tqdm import tqdm  # noqa: PLC0415 - comes with the extra
+        from tqdm import tqdm
 
         with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:
 

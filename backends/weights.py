@@ -68,7 +68,7 @@ def cache_dir() -> Path:
     home = os.environ.get("SPECSERVE_HOME")
     if home:
         return Path(home).expanduser().absolute()
-    from platformdirs import user_cache_path  # noqa: PLC0415 - comes with the extras
+    from platformdirs import user_cache_path
 
     return user_cache_path("specserve", appauthor=False)
 
@@ -183,19 +183,22 @@ def _intact(weights: EmbeddedWeights, *, rehash: bool) -> bool:
     if not rehash and _unchanged(weights):
         return True
     directory = _directory(weights)
-    for file in weights.files:
-        path = directory / weights.relative(file)
-        try:
-            if path.stat().st_size != file.size:
-                return False
-            with path.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
-                    return False
-        except FileNotFoundError:
-            return False
+    if not all(_hashes_right(directory / weights.relative(file), file) for file in weights.files):
+        (directory / _MARKER).unlink(missing_ok=True)
+        return False
     with contextlib.suppress(OSError):  # a read-only cache is hashed each time
         _write_marker(weights, directory)
     return True
+
+
+def _hashes_right(path: Path, file: WeightsFile) -> bool:
+    try:
+        with path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size != file.size:
+                return False
+            return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+    except FileNotFoundError:
+        return False
 
 
 def _write_marker(weights: EmbeddedWeights, directory: Path) -> None:
@@ -208,7 +211,7 @@ def _write_marker(weights: EmbeddedWeights, directory: Path) -> None:
 
 def _pull_alone(weights: EmbeddedWeights, tell: Progress) -> None:
     """Pull while no other process pulls the same; if one does, wait for it and take what it brought."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - comes with the extra
+    from filelock import FileLock, Timeout
 
     directory = _directory(weights)
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def _errors_in_one_line() -> Iterator[None]:
 
 def _name(text: str) -> str:
     """Take a model's id, as in requests, for the name of its weights."""
-    from specserve.catalogue import CATALOGUE  # noqa: PLC0415 - slow, `list` needs it not
+    from specserve.catalogue import CATALOGUE
 
     source = CATALOGUE[text].source if text in CATALOGUE else text
     return source.removeprefix(weights.SCHEME)

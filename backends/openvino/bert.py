@@ -104,7 +104,7 @@ def _pooling(path: Path) -> str:
 
 def build(directory: Path, shape: BertShape) -> openvino.Model:
     """Build the graph: inputs `ids` and `mask`, int64 of any [batch, length]; output float32 [batch, hidden]."""
-    from safetensors.numpy import load_file  # noqa: PLC0415 - comes with the extra
+    from safetensors.numpy import load_file
 
     try:
         tensors = load_file(directory / "model.safetensors")
@@ -119,7 +119,7 @@ class _Graph:
     """The nodes of one encoder. Tensor names are those of transformers' `BertModel`."""
 
     def __init__(self, tensors: Mapping[str, Any], shape: BertShape) -> None:
-        from openvino import opset13  # noqa: PLC0415 - comes with the extra
+        from openvino import opset13
 
         self.op = opset13
         self.shape = shape
@@ -127,8 +127,8 @@ class _Graph:
         self.tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
     def model(self) -> openvino.Model:
-        import numpy as np  # noqa: PLC0415 - comes with the extra
-        from openvino import Model, Type  # noqa: PLC0415 - comes with the extra
+        import numpy as np
+        from openvino import Model, Type
 
         op, shape = self.op, self.shape
         ids = op.parameter([-1, -1], Type.i64, name="ids")

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from specserve.backends import weights
 from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
-from specserve.backends.catalogue import CATALOGUE
 from specserve.backends.errors import (
     BackendLoadError,
     ContextLengthExceeded,
@@ -41,14 +40,6 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _TEXTS_AT_ONCE = 64  # tokenized in one go, between looks at whether the request is still wanted
-
-
-def embeds(source: str) -> bool:
-    """Whether a model's source is one for this backend. Looks at names and small files only."""
-    if source.startswith(weights.SCHEME):
-        name = source.removeprefix(weights.SCHEME)
-        return any(row.name == name and row.task == "embeddings" for row in CATALOGUE)
-    return (Path(source).expanduser() / "modules.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -101,8 +92,8 @@ class _Encoder:
     """The loaded model. Every method blocks and is called from one thread at a time."""
 
     def __init__(self, directory: Path, options: EmbeddingOptions) -> None:
-        import openvino  # type: ignore[import-untyped, unused-ignore]  # noqa: PLC0415 - comes with the extra
-        from tokenizers import Tokenizer  # noqa: PLC0415 - comes with the extra
+        import openvino  # type: ignore[import-untyped, unused-ignore]
+        from tokenizers import Tokenizer
 
         self.shape = bert.BertShape.read(directory)
         if options.context_length > self.shape.positions:
@@ -130,7 +121,7 @@ class _Encoder:
 
     def embed(self, rows: Sequence[Sequence[int]], form: Format) -> list[Vector]:
         """The vectors of one batch, ready for the answer."""
-        import numpy as np  # noqa: PLC0415 - comes with the extra
+        import numpy as np
 
         length = max(map(len, rows))
         ids = np.zeros((len(rows), length), np.int64)
