@@ -1,0 +1,291 @@
+"""A model that says what it was told: for tests, for the conformance kit, and as a backend to read first.
+
+It is a small engine under the same layer that the real ones use, so its answers come through a chat template, a
+tokenizer, stop strings and usage like theirs. The last user message (or a completion's whole prompt) is its answer, to
+each of `n`. Its choice is bound to that text the way guided decoding binds one, so every way of sampling, `temperature`
+0 or 2, any penalty, any `seed`, picks the same token: those parameters are in effect, and change nothing. The
+log-probabilities are those of a fixed table, before the binding: the token that comes has one half, the next likeliest
+a quarter, and so on.
+
+Options (`ModelSettings.options`): see `EchoOptions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import math
+import re
+import struct
+from contextlib import suppress
+from dataclasses import replace
+from itertools import cycle, islice
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from specserve.backends.base import Load
+from specserve.backends.errors import BackendLoadError, ContextLengthExceeded, InvalidRequest, Unavailable
+from specserve.backends.local.answer import RankedOutput
+from specserve.backends.local.backend import LocalBackend, listed
+from specserve.backends.local.engine import Engine, Tokenizer
+from specserve.backends.local.plan import parameters
+from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from specserve.backends.base import Capabilities, ModelSettings
+    from specserve.backends.local.answer import Alternatives
+    from specserve.backends.local.engine import Sampling, TokenOutput
+    from specserve.generated.models import CreateEmbeddingRequest
+
+_CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+_USER, _ASSISTANT, _END = 257, 258, 259
+_FIRST_PAIR = 256 + len(_CONTROL)
+_PRINTABLE = range(0x20, 0x7F)
+
+_TEMPLATE = """{% for message in messages %}
+{{- '<|' + message.role + '|>' + message.content + '<|end|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
+
+_LIKELY = b" etaoinshrdlucmfwypvbgkqjxz"
+_LOGPROBS = tuple(math.log(0.5) * rank for rank in range(1, 21))
+
+
+class EchoOptions(BaseModel):
+    """Settings of one echo model.
+
+    Attributes:
+        tokens_per_second: Pace of each answer; 0 is as fast as possible.
+        first_token_delay: Seconds before the first token, as a prompt takes time to read.
+        context_length: Most tokens of prompt and answer together.
+        embedding_dimensions: Length of its vectors.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens_per_second: float = Field(default=0, ge=0, allow_inf_nan=False)
+    first_token_delay: float = Field(default=0, ge=0, allow_inf_nan=False)
+    context_length: int = Field(default=4096, ge=2)
+    embedding_dimensions: int = Field(default=64, ge=1, le=8192)
+
+
+class EchoTokenizer(Tokenizer):
+    """Two printable ASCII characters a token, or one byte: so that words, emoji and stop strings straddle tokens.
+
+    Ids: bytes below 256, then the control tokens, then the pairs.
+    """
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """See `Tokenizer`. Any text; what UTF-8 cannot say becomes a question mark."""
+        ids: list[int] = []
+        for piece in re.split("(" + "|".join(map(re.escape, _CONTROL)) + ")", text):
+            if piece in _CONTROL:
+                ids.append(256 + _CONTROL.index(piece))
+            else:
+                ids += map(_token_id, re.findall(rb"[ -~]{2}|.", piece.encode(errors="replace"), re.DOTALL))
+        return ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """See `Tokenizer`."""
+        if not 0 <= token_id < self.size:
+            raise IndexError(token_id)
+        if token_id < 256:
+            return bytes([token_id])
+        if token_id < _FIRST_PAIR:
+            return b""
+        return bytes(_PRINTABLE[digit] for digit in divmod(token_id - _FIRST_PAIR, len(_PRINTABLE)))
+
+    @property
+    def size(self) -> int:
+        """See `Tokenizer`."""
+        return _FIRST_PAIR + len(_PRINTABLE) ** 2
+
+
+def _token_id(data: bytes) -> int:
+    if len(data) == 1:
+        return data[0]
+    return _FIRST_PAIR + _PRINTABLE.index(data[0]) * len(_PRINTABLE) + _PRINTABLE.index(data[1])
+
+
+class EchoEngine(Engine):
+    """Generates what it was told, one token of each sequence a step."""
+
+    def __init__(self, options: EchoOptions) -> None:
+        self._options = options
+        self._tokenizer = EchoTokenizer()
+        self._stopping = asyncio.Event()
+        self._running = 0
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """See `Engine`."""
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int:
+        """See `Engine`."""
+        return self._options.context_length
+
+    @property
+    def chat_template(self) -> str:
+        """See `Engine`."""
+        return _TEMPLATE
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """See `Engine`."""
+        return {"eos_token": _CONTROL[-1]}
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, n: int
+    ) -> AsyncGenerator[list[TokenOutput], None]:
+        """See `Engine`. Where the answer must be longer than what was said, it is said again."""
+        said = _said(prompt)
+        wanted = sampling.max_tokens if sampling.ignore_eos else max(len(said), sampling.min_tokens)
+        count = min(wanted, sampling.max_tokens)
+        finish_reason = "length" if count == sampling.max_tokens else "stop"
+        pace = self._options.tokens_per_second
+        pause = 1 / pace if pace else 0.0
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._options.first_token_delay
+        self._running += n
+        try:
+            for at, token_id in enumerate(islice(cycle(said or [ord(".")]), count)):
+                # Even without a pace others get their turn: each step of a real engine takes time too.
+                await self._sleep(due + at * pause - clock())
+                output = _output(token_id, sampling)
+                output.cached_tokens = 0 if at == 0 else None
+                if at + 1 == count and finish_reason == "length":
+                    output.finish_reason = "length"
+                yield [replace(output, index=index) for index in range(n)]
+            if finish_reason == "stop":
+                await self._sleep(due + count * pause - clock())
+                yield [RankedOutput(index, [], [], "stop", cached_tokens=0) for index in range(n)]
+        finally:
+            self._running -= n
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stopping.wait()
+        else:
+            await asyncio.sleep(0)
+        if self._stopping.is_set():
+            raise Unavailable("This model is shutting down.")
+
+    def load(self) -> Load:
+        """See `Engine`."""
+        return Load(running=self._running)
+
+    async def stop(self) -> None:
+        """See `Engine`."""
+        self._stopping.set()
+
+
+def _said(prompt: Sequence[int]) -> list[int]:
+    """The tokens to say: of the last user message if the template put the prompt together, else of the prompt."""
+    ids = list(prompt)
+    if ids[-1] == _ASSISTANT:
+        user = max((at for at, token_id in enumerate(ids) if token_id == _USER), default=len(ids))
+        ids = ids[user:]
+        ids = ids[: ids.index(_END)] if _END in ids else ids
+    return [token_id for token_id in ids if not 256 <= token_id < _FIRST_PAIR]
+
+
+def _output(token_id: int, sampling: Sampling) -> RankedOutput:
+    if not sampling.logprobs:
+        return RankedOutput(0, [token_id], [])
+    others = [byte for byte in _LIKELY if byte != token_id]
+    ranked: Alternatives = list(zip([token_id, *others], _LOGPROBS, strict=False))
+    return RankedOutput(0, [token_id], [_LOGPROBS[0]], alternatives=[ranked])
+
+
+class Echo(LocalBackend):
+    """Serves an `EchoEngine`, and vectors that are hashes: the same text, the same direction, and nothing more."""
+
+    features = frozenset(
+        {
+            "frequency_penalty",
+            "ignore_eos",
+            "logprobs",
+            "min_p",
+            "min_tokens",
+            "presence_penalty",
+            "repetition_penalty",
+            "seed",
+            "temperature",
+            "top_k",
+            "top_logprobs",
+            "top_p",
+        }
+    )
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Validate the options.
+
+        Raises:
+            BackendLoadError: One is unknown, or out of its range.
+        """
+        super().__init__(settings)
+        try:
+            self._options = EchoOptions.model_validate(dict(settings.options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise BackendLoadError(f"model {settings.id!r}: option {name!r}: {first['msg']}") from error
+
+    async def open_engine(self) -> Engine:
+        """See `LocalBackend`."""
+        return EchoEngine(self._options)
+
+    def declare(self, engine: Engine) -> Capabilities:
+        """See `LocalBackend`."""
+        capabilities = super().declare(engine)
+        embedding = {"createEmbedding": frozenset({"dimensions", "encoding_format", "input", "model"})}
+        return replace(
+            capabilities,
+            operations={**capabilities.operations, **embedding},
+            embedding_dimensions=self._options.embedding_dimensions,
+        )
+
+    async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
+        """See `Backend.embed`. Fewer `dimensions` than the model has are the first ones, at length 1 again."""
+        asked = parameters(request)
+        dimensions = asked["dimensions"] or self._options.embedding_dimensions
+        if dimensions > self._options.embedding_dimensions:
+            most = self._options.embedding_dimensions
+            raise InvalidRequest(f"Vectors of this model have at most {most} dimensions.", param="dimensions")
+        if not all(listed(asked["input"])):
+            raise InvalidRequest("An input must not be empty.", param="input")
+        inputs = await self.token_ids(asked["input"], "input")
+        longest = self.engine.context_length
+        if any(len(ids) > longest for ids in inputs):
+            raise ContextLengthExceeded(f"This model's maximum context length is {longest} tokens.", param="input")
+        data = [
+            Embedding.model_construct(
+                object="embedding",
+                index=index,
+                embedding=_base64(vector) if asked["encoding_format"] == "base64" else vector,
+            )
+            for index, vector in enumerate(_vector(ids, dimensions) for ids in inputs)
+        ]
+        tokens = sum(map(len, inputs))
+        usage = EmbeddingUsage.model_construct(prompt_tokens=tokens, total_tokens=tokens)
+        return CreateEmbeddingResponse.model_construct(object="list", model=self.settings.id, data=data, usage=usage)
+
+
+def _vector(ids: Sequence[int], dimensions: int) -> list[float]:
+    digest = hashlib.shake_256(struct.pack(f"<{len(ids)}I", *ids)).digest(4 * dimensions)
+    numbers = [number / 2**31 - 1 for number in struct.unpack(f"<{dimensions}I", digest)]
+    length = math.hypot(*numbers)
+    return [number / length for number in numbers]
+
+
+def _base64(vector: Sequence[float]) -> str:
+    """Little-endian 32-bit floats, as the official client reads them."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

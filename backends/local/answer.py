@@ -1,0 +1,145 @@
+"""One choice while it grows: tokens in, text out, up to its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from specserve.backends.local.detokenizer import Detokenizer
+from specserve.backends.local.engine import TokenOutput
+from specserve.backends.local.stop_strings import StopStrings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from specserve.backends.local.engine import Tokenizer
+
+Alternatives = list[tuple[int, float]]
+"""Token ids and natural log-probabilities, the likeliest first."""
+
+
+@dataclass(slots=True)
+class RankedOutput(TokenOutput):
+    """A `TokenOutput` of an engine that also tells what else could have come.
+
+    Attributes:
+        alternatives: For each of `token_ids`, when log-probabilities were asked for: the likeliest tokens, the 20 that
+            the API can show or all that there are.
+    """
+
+    alternatives: list[Alternatives] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token with its log-probability.
+
+    Attributes:
+        data: The token's bytes.
+        logprob: Natural logarithm of its probability.
+        alternatives: The likeliest tokens in its place, as many as were asked for, with bytes.
+        start: Where its text begins in the choice's text, in characters.
+        end: Where it ends; behind the character if it holds only the first bytes of one.
+    """
+
+    data: bytes
+    logprob: float
+    alternatives: list[tuple[bytes, float]]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one choice gained in one engine step; may be nothing.
+
+    Attributes:
+        index: Which choice of the request.
+        text: New text.
+        scored: The tokens of that text, when asked for.
+        finish_reason: Set once, on the choice's last delta.
+    """
+
+    index: int
+    text: str
+    scored: list[ScoredToken]
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Answer:
+    """Turns the tokens of one sequence into the text of one choice.
+
+    Args:
+        index: Which choice of the request.
+        tokenizer: Tells the bytes of tokens.
+        stop: Strings that end the choice; the text before the first one is its text.
+        alternatives: How many alternatives each scored token gets; None to score no tokens.
+    """
+
+    __slots__ = (
+        "_alternatives",
+        "_decoded",
+        "_detokenizer",
+        "_released",
+        "_stop",
+        "_tokenizer",
+        "_waiting",
+        "completion_tokens",
+        "finished",
+        "index",
+    )
+
+    def __init__(self, index: int, tokenizer: Tokenizer, stop: Sequence[str], alternatives: int | None) -> None:
+        self.index = index
+        self.finished = False
+        self.completion_tokens = 0
+        self._tokenizer = tokenizer
+        self._alternatives = alternatives
+        self._detokenizer = Detokenizer()
+        self._stop = StopStrings(stop)
+        self._decoded = self._released = 0
+        self._waiting: deque[ScoredToken] = deque()
+
+    def add(self, output: TokenOutput) -> Delta:
+        """Take what an engine step brought; not to be called once `finished`."""
+        pieces = []
+        for at, token_id in enumerate(output.token_ids):
+            self.completion_tokens += 1
+            data = self._tokenizer.token_bytes(token_id)
+            text = self._detokenizer.push(data)
+            if self._alternatives is not None:
+                self._score(output, at, data, len(text))
+            self._decoded += len(text)
+            pieces.append(self._stop.push(text))
+            if self._stop.found:
+                break
+        finish_reason = output.finish_reason
+        if finish_reason and not self._stop.found:
+            pieces += [self._stop.push(self._detokenizer.flush()), self._stop.flush()]
+        if self._stop.found:
+            finish_reason = "stop"
+        text = "".join(pieces)
+        self._released += len(text)
+        self.finished = finish_reason is not None
+        return Delta(self.index, text, self._take_scored(text) if self._waiting else [], finish_reason)
+
+    def _score(self, output: TokenOutput, at: int, data: bytes, characters: int) -> None:
+        ranked = output.alternatives[at][: self._alternatives] if isinstance(output, RankedOutput) else []
+        others = [(self._tokenizer.token_bytes(token_id), logprob) for token_id, logprob in ranked]
+        end = self._decoded + characters + self._detokenizer.pending
+        self._waiting.append(ScoredToken(data, output.logprobs[at], others, self._decoded, end))
+
+    def _take_scored(self, text: str) -> list[ScoredToken]:
+        """Tokens go out with the text they belong to, so that those of all chunks spell the text of all chunks."""
+        if self._stop.found:
+            taken = [token for token in self._waiting if token.start < self._released]
+            self._waiting.clear()
+        elif self.finished:
+            taken = list(self._waiting)
+            self._waiting.clear()
+        else:
+            taken = []
+            while text and self._waiting and self._waiting[0].end <= self._released:
+                taken.append(self._waiting.popleft())
+        return taken

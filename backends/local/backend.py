@@ -1,0 +1,259 @@
+"""A backend on a local engine: everything but the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from specserve.backends.base import Backend, Capabilities, Load
+from specserve.backends.errors import InvalidRequest, OperationNotSupported, Unavailable
+from specserve.backends.local import plan
+from specserve.backends.local.chat_template import ChatTemplate
+from specserve.backends.local.chunks import ChatChunks, CompletionChunks
+from specserve.backends.local.generation import Generation
+from specserve.backends.local.messages import template_messages
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from specserve.backends.base import Call, ModelSettings
+    from specserve.backends.local.chunks import Chunks
+    from specserve.backends.local.engine import Engine
+    from specserve.generated.models import (
+        CreateChatCompletionRequest,
+        CreateChatCompletionStreamResponse,
+        CreateCompletionRequest,
+        CreateCompletionResponse,
+    )
+
+T = TypeVar("T")
+
+_SHORT = 4000
+"""Characters that are rendered and tokenised on the event loop: a millisecond or two, less than a thread is worth."""
+
+_BOTH = frozenset({"max_tokens", "model", "n", "prompt", "stop", "stream", "stream_options"})
+_CHAT_ONLY = frozenset({"max_completion_tokens", "messages", "top_logprobs"})
+_COMPLETION_ONLY = frozenset({"best_of", "echo"})
+
+
+class LocalBackend(Backend):
+    """A backend whose model runs in this process, behind `Engine`.
+
+    A subclass says how to open the engine and which request parameters it gives effect to; the rest is here: prompts
+    and chat templates, limits, text from tokens, stop strings, chunks, usage.
+
+    Attributes:
+        features: Request parameters that the engine gives effect to, of those in `Sampling`: ``temperature``,
+            ``top_p``, ``top_k``, ``min_p``, ``repetition_penalty``, ``presence_penalty``, ``frequency_penalty``,
+            ``seed``, ``min_tokens``, ``ignore_eos``, ``logprobs``; and ``top_logprobs`` if its outputs are
+            `RankedOutput`. May be set on the instance by `open_engine`.
+    """
+
+    features: frozenset[str] = frozenset()
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self._engine: Engine | None = None
+        self._template: ChatTemplate | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._capabilities: Capabilities | None = None
+
+    @abstractmethod
+    async def open_engine(self) -> Engine:
+        """Load the model, off the event loop.
+
+        Raises:
+            BackendLoadError: Why it cannot be loaded.
+        """
+
+    async def start(self) -> None:
+        """Open the engine, compile the chat template and try it out."""
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"tokenize-{self.settings.id}")
+        self._engine = await self.open_engine()
+        source = self._engine.chat_template
+        self._template = None if source is None else ChatTemplate(source, self._engine.special_tokens)
+        self._capabilities = self.declare(self._engine)
+
+    async def stop(self) -> None:
+        """Stop the engine, which ends what runs."""
+        engine, self._engine = self._engine, None
+        threads, self._threads = self._threads, None
+        if engine is not None:
+            await engine.stop()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine.
+
+        Raises:
+            Unavailable: Before `start`, after `stop`.
+        """
+        if self._engine is None:
+            raise Unavailable("This model is not loaded.")
+        return self._engine
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Completions always; chat if the model has a template.
+
+        Raises:
+            Unavailable: Before `start`.
+        """
+        if self._capabilities is None:
+            raise Unavailable("This model is not loaded.")
+        return self._capabilities
+
+    def declare(self, engine: Engine) -> Capabilities:
+        """What `capabilities` says, made once at start. A subclass that does more adds to it."""
+        operations = {"createCompletion": (_BOTH | _COMPLETION_ONLY | self.features) - _CHAT_ONLY}
+        if self._template is not None:
+            chat = _BOTH | {"max_completion_tokens", "messages"} | self.features
+            operations["createChatCompletion"] = chat - _COMPLETION_ONLY
+        return Capabilities(operations, context_length=engine.context_length)
+
+    def load(self) -> Load:
+        """What the engine says; nothing before it is open."""
+        return Load() if self._engine is None else self._engine.load()
+
+    async def chat(
+        self,
+        request: CreateChatCompletionRequest,
+        call: Call,
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
+        """Answer a chat request; see `Backend.chat`.
+
+        The extension `prompt`, in place of `messages`, goes to the model as it stands: no template is put around it.
+        """
+        chunks = ChatChunks(call, self.settings.id)
+        async with aclosing(self._answer(await self._plan_chat(request), chunks)) as answer:
+            async for chunk in answer:
+                yield chunk
+
+    async def complete(
+        self,
+        request: CreateCompletionRequest,
+        call: Call,
+    ) -> AsyncGenerator[CreateCompletionResponse, None]:
+        """Continue one or several prompts; see `Backend.complete`."""
+        asked = plan.parameters(request)
+        prompts = await self.token_ids(asked["prompt"])
+        planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
+        echoed = []
+        if asked["echo"]:
+            texts = [self._text(prompt) for prompt in listed(asked["prompt"])]
+            echoed = [text for text in texts for _ in range(planned.n)]
+        async with aclosing(self._answer(planned, CompletionChunks(call, self.settings.id, echoed))) as answer:
+            async for chunk in answer:
+                yield chunk
+
+    async def _answer(self, planned: plan.Plan, chunks: Chunks[T]) -> AsyncGenerator[T, None]:
+        generation = Generation(self.engine, planned)
+        begun = set()
+        async with aclosing(generation.steps()) as steps:
+            async for deltas in steps:
+                for delta in deltas:
+                    if delta.index not in begun:
+                        begun.add(delta.index)
+                        for chunk in chunks.begin(delta.index):
+                            yield chunk
+                    for chunk in chunks.gained(delta):
+                        yield chunk
+        yield chunks.usage(generation.usage())
+
+    async def _plan_chat(self, request: CreateChatCompletionRequest) -> plan.Plan:
+        asked = plan.parameters(request)
+        limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)
+        messages, text = asked["messages"], asked["prompt"]
+        param = "messages" if text is None else "prompt"
+        if text is None and messages is None:
+            raise InvalidRequest("Give 'messages'.", param="messages")
+        if text is not None and messages is not None:
+            raise InvalidRequest("Give either 'messages' or 'prompt', not both.", param="prompt")
+        ids = await self._chat_ids(messages) if text is None else (await self.token_ids(text))[0]
+        return plan.make_plan(
+            asked,
+            [ids],
+            limit=limit,
+            default_limit=None,
+            alternatives=alternatives,
+            context_length=self.engine.context_length,
+            param=param,
+        )
+
+    def _plan_completion(self, asked: dict[str, Any], prompts: list[list[int]], *, explicit_limit: bool) -> plan.Plan:
+        plan.check_best_of(asked, asked["n"] or 1)
+        return plan.make_plan(
+            asked,
+            prompts,
+            limit=asked["max_tokens"] if explicit_limit else None,
+            default_limit=plan.DEFAULT_COMPLETION_TOKENS,
+            alternatives=plan.completion_alternatives(asked, engine_ranks="top_logprobs" in self.features),
+            context_length=self.engine.context_length,
+            param="prompt",
+        )
+
+    async def _chat_ids(self, messages: Sequence[Any]) -> list[int]:
+        template, tokenizer = self._template, self.engine.tokenizer
+        if template is None:
+            raise OperationNotSupported("This model has no chat template: use completions.", param="model")
+        plain_messages = template_messages(messages)
+        size = sum(len(message["content"]) for message in plain_messages)
+        # The template writes the special tokens itself.
+        return await self._off_loop(
+            lambda: tokenizer.encode(template.render(plain_messages), add_special_tokens=False), size
+        )
+
+    async def token_ids(self, prompt: Any, param: str = "prompt") -> list[list[int]]:
+        """Token ids of each prompt: text as it stands, after the token that begins a text if the model has one.
+
+        Args:
+            prompt: A text, a list of texts, the tokens of one text, or a list of those.
+            param: The request parameter it comes from.
+
+        Raises:
+            InvalidRequest: There is no prompt, or a token that the model does not have.
+        """
+        prompts = listed(prompt)
+        if not prompts:
+            raise InvalidRequest(f"Give at least one {param}.", param=param)
+        size = sum(map(len, prompts))
+        return await self._off_loop(lambda: [self._ids(item, param) for item in prompts], size)
+
+    def _ids(self, prompt: str | list[int], param: str) -> list[int]:
+        engine = self.engine
+        tokenizer, special = engine.tokenizer, engine.special_tokens
+        if not isinstance(prompt, str):
+            if not all(0 <= token_id < tokenizer.size for token_id in prompt):
+                raise InvalidRequest(f"Token ids of this model are below {tokenizer.size}.", param=param)
+            return prompt
+        begins_itself = bool(special.get("bos_token")) and prompt.startswith(special["bos_token"])
+        ids = tokenizer.encode(prompt, add_special_tokens=not begins_itself)
+        if not ids:
+            # No text, and nothing put before it: begin a new one.
+            ids = tokenizer.encode(special.get("bos_token") or special.get("eos_token", ""), add_special_tokens=False)
+        if not ids:
+            raise InvalidRequest("This model has no token to begin an empty text with.", param=param)
+        return ids
+
+    def _text(self, prompt: str | list[int]) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        tokenizer = self.engine.tokenizer
+        return b"".join(map(tokenizer.token_bytes, prompt)).decode(errors="replace")
+
+    async def _off_loop(self, work: Callable[[], T], size: int) -> T:
+        if size <= _SHORT:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def listed(prompt: Any) -> list[str] | list[list[int]]:
+    """The four shapes of a prompt as one: a list. No prompt is an empty one."""
+    if not isinstance(prompt, list):
+        return [prompt or ""]
+    return [prompt] if prompt and isinstance(prompt[0], int) else prompt

@@ -1,0 +1,116 @@
+"""Runs a plan on the engine: several prompts at once, several answers to each, one stream of what they gain."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from specserve.backends.errors import EngineFailure
+from specserve.backends.local.answer import Answer
+from specserve.backends.local.engine import TokenOutput
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from specserve.backends.local.answer import Delta
+    from specserve.backends.local.engine import Engine
+    from specserve.backends.local.plan import Job, Plan
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that a request took.
+
+    Attributes:
+        prompt_tokens: Of all prompts, each counted once.
+        completion_tokens: Of all answers, up to and with the token that completed a stop string.
+        cached_tokens: Prompt tokens that the engine found in its cache; None if it does not tell.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+
+
+class Generation:
+    """One request at work. `steps` is to be called once, `usage` after it ended."""
+
+    def __init__(self, engine: Engine, plan: Plan) -> None:
+        self._engine = engine
+        self._plan = plan
+        self._answers = [
+            Answer(at * plan.n + j, engine.tokenizer, job.sampling.stop, plan.alternatives)
+            for at, job in enumerate(plan.jobs)
+            for j in range(plan.n)
+        ]
+        self._cached: dict[int, int] = {}
+
+    def steps(self) -> AsyncGenerator[list[Delta], None]:
+        """What the choices gained, step by step. Closing it stops the engine's work for this request."""
+        sources = [self._run(at, job) for at, job in enumerate(self._plan.jobs)]
+        return sources[0] if len(sources) == 1 else _merged(sources)
+
+    def usage(self) -> Usage:
+        """What it took."""
+        return Usage(
+            prompt_tokens=sum(len(job.prompt) for job in self._plan.jobs),
+            completion_tokens=sum(answer.completion_tokens for answer in self._answers),
+            cached_tokens=sum(self._cached.values()) if self._cached else None,
+        )
+
+    async def _run(self, at: int, job: Job) -> AsyncGenerator[list[Delta], None]:
+        """The answers to one prompt."""
+        n = self._plan.n
+        answers = self._answers[at * n : (at + 1) * n]
+        if job.sampling.max_tokens == 0:
+            yield [answer.add(TokenOutput(j, [], [], "length")) for j, answer in enumerate(answers)]
+            return
+        running = n
+        async with aclosing(self._engine.generate(job.prompt, job.sampling, n)) as outputs:
+            async for step in outputs:
+                deltas = []
+                for output in step:
+                    if output.cached_tokens is not None:
+                        self._cached[at] = output.cached_tokens
+                    answer = answers[output.index]
+                    if not answer.finished:  # else the engine has not noticed yet that a stop string ended it
+                        deltas.append(answer.add(output))
+                        running -= answer.finished
+                if deltas:
+                    yield deltas
+                if not running:
+                    return
+        raise EngineFailure("The engine ended before the answer did.")
+
+
+async def _merged(sources: list[AsyncGenerator[list[Delta], None]]) -> AsyncGenerator[list[Delta], None]:
+    """The steps of all sources as they come. Each is closed when the merged one is."""
+    # One place each: a reader that falls behind slows its own sources and fills no memory.
+    queue: asyncio.Queue[list[Delta] | BaseException | None] = asyncio.Queue(maxsize=len(sources))
+
+    async def pump(source: AsyncGenerator[list[Delta], None]) -> None:
+        try:
+            async with aclosing(source):
+                async for deltas in source:
+                    await queue.put(deltas)
+            await queue.put(None)
+        except Exception as error:  # noqa: BLE001 - it is raised again where the steps are read
+            await queue.put(error)
+
+    tasks = [asyncio.create_task(pump(source)) for source in sources]
+    try:
+        running = len(tasks)
+        while running:
+            item = await queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,194 @@
+"""What a request asks of the engine, read from its parameters and checked against the model's context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, UnsupportedValue
+from specserve.backends.local.engine import Sampling
+from specserve.backends.local.messages import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import BaseModel
+
+DEFAULT_COMPLETION_TOKENS = 16
+"""The published default of `max_tokens` of a completion."""
+
+_MOST_CHOICES = 1024
+"""Sequences of one request. `n` is at most 128 by the spec, the number of prompts has no limit there."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One prompt and what to do with it.
+
+    Attributes:
+        prompt: Token ids.
+        sampling: With `max_tokens` cut to what the context leaves; 0 generates nothing.
+    """
+
+    prompt: Sequence[int]
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one request asks of the engine.
+
+    Attributes:
+        jobs: One for each prompt.
+        n: Answers to each prompt.
+        alternatives: How many alternatives to show for each token; None if no log-probabilities were asked for.
+    """
+
+    jobs: list[Job]
+    n: int
+    alternatives: int | None
+
+
+def parameters(request: BaseModel) -> dict[str, Any]:
+    """The request's parameters by name, defaults included.
+
+    Not by attribute: reading a parameter that the published API calls deprecated (`seed`, `max_tokens`) would warn.
+    """
+    return {name: plain(value) for name, value in vars(request).items()}
+
+
+def chat_limit(asked: Mapping[str, Any]) -> int | None:
+    """The limit of a chat answer in tokens, under either of its names; None if there is none.
+
+    Raises:
+        InvalidRequest: Both names are used, with different limits.
+    """
+    old, new = asked["max_tokens"], asked["max_completion_tokens"]
+    if old is not None and new is not None and old != new:
+        raise InvalidRequest("Give either 'max_completion_tokens' or 'max_tokens', not both.", param="max_tokens")
+    return new if old is None else old  # type: ignore[no-any-return] # validated against the spec
+
+
+def chat_alternatives(asked: Mapping[str, Any]) -> int | None:
+    """What `logprobs` and `top_logprobs` of a chat request ask for, as in `Plan`.
+
+    Raises:
+        InvalidRequest: `top_logprobs` without `logprobs`.
+    """
+    if asked["logprobs"]:
+        return asked["top_logprobs"] or 0
+    if asked["top_logprobs"]:
+        raise InvalidRequest("'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs")
+    return None
+
+
+def completion_alternatives(asked: Mapping[str, Any], *, engine_ranks: bool) -> int | None:
+    """What `logprobs` of a completion asks for, as in `Plan`.
+
+    Raises:
+        UnsupportedValue: Alternatives are asked for, and the engine tells the chosen token's log-probability only.
+        UnsupportedParameter: Log-probabilities of an echoed prompt are asked for.
+    """
+    count: int | None = asked["logprobs"]
+    if count and not engine_ranks:
+        raise UnsupportedValue("This model tells only the chosen token: use 'logprobs': 0.", param="logprobs")
+    if count is not None and asked["echo"]:
+        raise UnsupportedParameter("This model cannot score a prompt: use 'echo' without 'logprobs'.", param="echo")
+    return count
+
+
+def check_best_of(asked: Mapping[str, Any], n: int) -> None:
+    """See that `best_of` asks for nothing: 1 is its default, and all of `n` are the best of `n`.
+
+    Raises:
+        InvalidRequest: It is less than `n`.
+        UnsupportedValue: It is more.
+    """
+    best_of = asked["best_of"] or 1
+    if best_of > n:
+        raise UnsupportedValue("This model cannot generate more answers than it returns.", param="best_of")
+    if 1 < best_of < n:
+        raise InvalidRequest("'best_of' must not be less than 'n'.", param="best_of")
+
+
+def make_plan(
+    asked: Mapping[str, Any],
+    prompts: Sequence[Sequence[int]],
+    *,
+    limit: int | None,
+    default_limit: int | None,
+    alternatives: int | None,
+    context_length: int,
+    param: str,
+) -> Plan:
+    """Put a request together.
+
+    Args:
+        asked: See `parameters`.
+        prompts: Token ids of each prompt.
+        limit: Most tokens of an answer, as the client said, or None.
+        default_limit: Most tokens where the client said nothing; None for all that the context leaves.
+        alternatives: See `Plan`.
+        context_length: Of the model.
+        param: Name of the parameter that the prompts came from.
+
+    Raises:
+        ContextLengthExceeded: A prompt leaves no room, or not as much as the client asked for.
+        InvalidRequest: Parameters contradict each other.
+    """
+    n: int = asked["n"] or 1
+    if n * len(prompts) > _MOST_CHOICES:
+        raise InvalidRequest(f"One request can have at most {_MOST_CHOICES} choices.", param=param)
+    jobs = []
+    for prompt in prompts:
+        room = _room(len(prompt), limit, context_length, param)
+        max_tokens = min(room, default_limit or room) if limit is None else limit
+        jobs.append(Job(prompt, _sampling(asked, max_tokens, logprobs=alternatives is not None)))
+    return Plan(jobs, n, alternatives)
+
+
+def _room(prompt_tokens: int, limit: int | None, context_length: int, param: str) -> int:
+    """Tokens that the context leaves for an answer."""
+    most = f"This model's maximum context length is {context_length} tokens."
+    if prompt_tokens + (1 if limit is None else min(limit, 1)) > context_length:
+        raise ContextLengthExceeded(
+            f"{most} However, your {param} resulted in {prompt_tokens} tokens. Please reduce the length of the "
+            f"{param}.",
+            param=param,
+        )
+    if limit is not None and prompt_tokens + limit > context_length:
+        raise ContextLengthExceeded(
+            f"{most} However, you requested {prompt_tokens + limit} tokens ({prompt_tokens} in the {param}, {limit} in "
+            f"the completion). Please reduce the length of the {param} or completion.",
+            param=param,
+        )
+    return context_length - prompt_tokens
+
+
+def _sampling(asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool) -> Sampling:
+    min_tokens: int = asked["min_tokens"] or 0
+    if min_tokens > max_tokens:
+        raise InvalidRequest("'min_tokens' is more than the answer may have.", param="min_tokens")
+    return Sampling(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        temperature=_given(asked["temperature"], 1.0),
+        top_p=_given(asked["top_p"], 1.0),
+        top_k=max(0, asked["top_k"] or 0),  # -1 is another name for all
+        min_p=asked["min_p"] or 0.0,
+        repetition_penalty=_given(asked["repetition_penalty"], 1.0),
+        presence_penalty=asked["presence_penalty"] or 0.0,
+        frequency_penalty=asked["frequency_penalty"] or 0.0,
+        seed=asked["seed"],
+        ignore_eos=bool(asked["ignore_eos"]),
+        stop=_stop(asked["stop"]),
+        logprobs=logprobs,
+    )
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _stop(value: str | list[str] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
