@@ -92,7 +92,7 @@ class _Encoder:
     """The loaded model. Every method blocks and is called from one thread at a time."""
 
     def __init__(self, directory: Path, options: EmbeddingOptions) -> None:
-        import openvino  # type: ignore[import-untyped, unused-ignore]
+        import openvino
         from tokenizers import Tokenizer
 
         self.shape = bert.BertShape.read(directory)
