@@ -12,10 +12,10 @@ import click
 
 from specserve.spec.diff import diff
 from specserve.spec.document import load, parse
-from specserve.spec.errata import Difference, Errata, with_tables
+from specserve.spec.errata import Difference, Errata, Kind, with_tables
 from specserve.spec.pin import NotPublishedError, pin
 
-_KINDS = ("missing", "extra", "different", "stale")
+_KINDS: tuple[Kind, ...] = ("missing", "extra", "different", "stale")
 
 
 @click.group()

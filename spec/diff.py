@@ -142,7 +142,7 @@ def _by_signature(document: Schema, branches: list[Schema]) -> dict[str, Schema]
 
 
 def _schemes(document: Schema, operation: Operation) -> dict[str, str]:
-    alternatives: list[Schema] = operation.spec.get("security", document.get("security", []))
+    alternatives: list[Schema] = operation.spec["security"] if "security" in operation.spec else document["security"]
     return {name: "accepted" for alternative in alternatives for name in alternative}
 
 

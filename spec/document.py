@@ -57,6 +57,21 @@ class Parameter:
         return any(_same_json(value, off) for off in self.off)
 
 
+@dataclass(frozen=True)
+class Example:
+    """A named example of a body. ``where`` is ``request`` or a status, ``schema`` what the example must conform to."""
+
+    operation_id: str
+    where: str
+    media_type: str
+    name: str
+    schema: Mapping[str, Any]
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{self.operation_id} {self.where} {self.media_type} {self.name}"
+
+
 def parse(text: str | bytes) -> Any:
     """Parse YAML without constructing anything but plain data."""
     return yaml.load(text, Loader=_LOADER)  # noqa: S506  both loaders are the safe ones
@@ -76,6 +91,16 @@ def operations(document: Mapping[str, Any]) -> Iterator[Operation]:
             if method in item:
                 spec = item[method]
                 yield Operation(spec["operationId"], method, path, spec["tags"][0], spec)
+
+
+def examples(document: Mapping[str, Any]) -> Iterator[Example]:
+    """All examples of request and response bodies, in the order of the document."""
+    for operation in operations(document):
+        bodies = {"request": operation.spec.get("requestBody", {}), **operation.spec["responses"]}
+        for where, body in bodies.items():
+            for media_type, content in resolve(document, body).get("content", {}).items():
+                for name, example in content.get("examples", {}).items():
+                    yield Example(operation.operation_id, where, media_type, name, content["schema"], example["value"])
 
 
 def resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:

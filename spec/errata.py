@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 # Stands for a value that one side does not have, in errata.yaml too.
 ABSENT: Final = "absent"
@@ -27,7 +25,7 @@ class Difference:
             in errata.yaml that explains nothing.
         upstream: What the published spec says there, `ABSENT` if nothing.
         ours: What the contract says there, `ABSENT` if nothing.
-        explanation: ``extension``, the id of an erratum, or ``left out``. None is an error.
+        explanation: ``extension``, or the label of the entry that explains it. None is an error.
     """
 
     path: str
@@ -66,6 +64,11 @@ class Entry:
     evidence: str
     places: Sequence[Place]
 
+    @property
+    def label(self) -> str:
+        """Names the entry in a report."""
+        return f"{self.id}: {self.what}"
+
 
 @dataclass(frozen=True)
 class Errata:
@@ -99,10 +102,10 @@ class Errata:
                 matching = [place for place in entry.places if _explains(entry, place, difference)]
                 used.update(matching)
                 if matching and found.explanation is None:
-                    found = replace(found, explanation=entry.id)
+                    found = replace(found, explanation=entry.label)
             explained.append(found)
         stale = [
-            Difference(place.pointer, "stale", ABSENT, f"errata.yaml: {entry.id}")
+            Difference(place.pointer, "stale", ABSENT, entry.label)
             for entry in entries
             for place in entry.places
             if place not in used
@@ -133,7 +136,7 @@ def with_tables(readme: str, errata: Errata) -> str:
     for name, text in tables(errata).items():
         head, begin, rest = readme.partition(f"<!-- begin {name} -->\n")
         _, end, tail = rest.partition(f"<!-- end {name} -->")
-        readme = head + begin + text + end + tail
+        readme = head + begin + text + end + tail if end else readme
     return readme
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
-from specserve.spec.document import METHODS, parse, resolve
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from specserve.spec.document import METHODS, parse, resolve
 
 # The operations of the published spec that the contract serves.
 SERVED = ("createChatCompletion", "createCompletion", "createEmbedding", "listModels", "retrieveModel")
