@@ -1,7 +1,6 @@
 """Embeddings on OpenVINO: a BERT encoder with its tokenizer, from a directory as sentence-transformers writes them.
 
-Inputs are batched by length, batches run one at a time in a thread of their own, and requests take turns batch by
-batch: a single sentence does not wait for another request's two thousand.
+Inputs of all requests are batched by length (`batching.py`); batches run one at a time, in a thread.
 
 Token ids are taken as given: a client that wants the vector of a text sends what the tokenizer makes of it, with the
 ``[CLS]`` and ``[SEP]`` that it adds. An input longer than the model was made for is refused, never cut.
@@ -16,7 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from specserve.backends import weights
 from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
@@ -29,17 +28,16 @@ from specserve.backends.errors import (
     UnsupportedParameter,
 )
 from specserve.backends.openvino import bert
+from specserve.backends.openvino.batching import Batcher, Format, Row, Vector
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse, Embedding, EmbeddingUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-Vector = list[float] | str
-Format = Literal["float", "base64"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_TEXTS_AT_ONCE = 64  # tokenized in one go, between looks at whether the request is still wanted
+_INPUTS_AT_ONCE = 64  # tokenized in one go, between looks at whether the request is still wanted
 
 
 @dataclass(frozen=True)
@@ -76,20 +74,8 @@ class EmbeddingOptions:
         return cls(**options)
 
 
-def batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
-    """Group inputs of like length: yields their places, so that each group, padded to its longest, stays in bounds."""
-    batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[place] * (len(batch) + 1) > most_tokens:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
-
-
 class _Encoder:
-    """The loaded model. Every method blocks and is called from one thread at a time."""
+    """The loaded model. Its methods block; `embed` is called from one thread at a time."""
 
     def __init__(self, directory: Path, options: EmbeddingOptions) -> None:
         import openvino
@@ -119,24 +105,24 @@ class _Encoder:
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
-    def embed(self, rows: Sequence[Sequence[int]], form: Format) -> list[Vector]:
-        """The vectors of one batch, ready for the answer."""
+    def embed(self, rows: Sequence[tuple[Row, Format]]) -> list[Vector]:
+        """The vectors of one batch, ready for the answers."""
         import numpy as np
 
-        length = max(map(len, rows))
+        length = max(len(row) for row, _ in rows)
         ids = np.zeros((len(rows), length), np.int64)
         mask = np.zeros((len(rows), length), np.int64)
-        for place, row in enumerate(rows):
+        for place, (row, _) in enumerate(rows):
             ids[place, : len(row)] = row
             mask[place, : len(row)] = 1
         try:
             vectors = self._request.infer({"ids": ids, "mask": mask}, share_inputs=True)[0]
         except RuntimeError as error:
-            raise EngineFailure("The engine failed on this input.") from error
-        if form == "base64":
-            return [base64.b64encode(vector.tobytes()).decode() for vector in vectors.astype("<f4")]
-        numbers: list[Vector] = vectors.tolist()
-        return numbers
+            raise EngineFailure("The engine failed.") from error
+        return [
+            base64.b64encode(vector.astype("<f4").tobytes()).decode() if form == "base64" else vector.tolist()
+            for vector, (_, form) in zip(vectors, rows, strict=True)
+        ]
 
 
 class OpenVINOEmbeddings(Backend):
@@ -146,7 +132,8 @@ class OpenVINOEmbeddings(Backend):
         super().__init__(settings)
         self._options = EmbeddingOptions.read(settings.options)
         self._encoder: _Encoder | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._batcher = Batcher(self._embed_batch, self._options.batch_tokens)
         self._running = 0
 
     @property
@@ -169,18 +156,19 @@ class OpenVINOEmbeddings(Backend):
         def open_encoder() -> _Encoder:
             return _Encoder(weights.resolve(self.settings.source, abandon=given_up), self._options)
 
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embeddings")
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="embeddings")  # a batch, and tokenizing the next
         try:
-            self._encoder = await asyncio.get_running_loop().run_in_executor(self._thread, open_encoder)
+            self._encoder = await self._run(open_encoder)
         except asyncio.CancelledError:
             given_up.set()
             raise
 
     async def stop(self) -> None:
         """Let the batch that runs end, and unload. Requests still in work end as unavailable."""
-        thread, self._thread, self._encoder = self._thread, None, None
-        if thread is not None:
-            await asyncio.to_thread(thread.shutdown)
+        threads, self._threads, self._encoder = self._threads, None, None
+        await self._batcher.stop()
+        if threads is not None:
+            await asyncio.to_thread(threads.shutdown)
 
     def load(self) -> Load:
         """Requests in work."""
@@ -196,12 +184,7 @@ class OpenVINOEmbeddings(Backend):
         self._running += 1
         try:
             rows = await self._rows(request.input)
-            vectors: list[Vector] = [""] * len(rows)
-            for places in batches([len(row) for row in rows], self._options.batch_tokens):
-                batch = [rows[place] for place in places]
-                found = await self._run(self._loaded().embed, batch, request.encoding_format)
-                for place, vector in zip(places, found, strict=True):
-                    vectors[place] = vector
+            vectors = await self._batcher.vectors(rows, request.encoding_format)
         finally:
             self._running -= 1
         tokens = sum(map(len, rows))
@@ -221,37 +204,51 @@ class OpenVINOEmbeddings(Backend):
         return self._encoder
 
     async def _run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do blocking work in the backend's thread; work that was not begun when the caller went away never is."""
-        if self._thread is None:
+        """Do blocking work in a thread; work that was not begun when the caller went away never is."""
+        if self._threads is None:
             raise Unavailable("The model is not loaded.")
         call = functools.partial(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    async def _rows(self, given: str | list[str] | list[int] | list[list[int]]) -> list[Sequence[int]]:
+    async def _embed_batch(self, rows: list[tuple[Row, Format]]) -> list[Vector]:
+        return await self._run(self._loaded().embed, rows)
+
+    async def _rows(self, given: str | list[str] | list[int] | list[list[int]]) -> list[Row]:
         """The token ids of every input, checked."""
         encoder = self._loaded()
         inputs: list[Any] = [given] if isinstance(given, str) or isinstance(given[0], int) else given
-        alone = inputs is not given
-        if not isinstance(inputs[0], str):
-            self._check_ids(inputs, alone=alone)
-        rows: list[Sequence[int]] = []
-        for first in range(0, len(inputs), _TEXTS_AT_ONCE):
-            some = inputs[first : first + _TEXTS_AT_ONCE]
-            rows += await self._run(encoder.tokenize, some) if isinstance(some[0], str) else some
-            for place in range(first, len(rows)):
-                if len(rows[place]) > encoder.context_length:
+        names = ["input"] if inputs is not given else [f"input[{place}]" for place in range(len(inputs))]
+        rows: list[Row] = []
+        for first in range(0, len(inputs), _INPUTS_AT_ONCE):
+            some = slice(first, first + _INPUTS_AT_ONCE)
+            if isinstance(inputs[0], str):
+                _check_texts(inputs[some], names[some])
+                found = await self._run(encoder.tokenize, inputs[some])
+            else:
+                found = inputs[some]
+                _check_ids(found, names[some], encoder.shape.vocabulary)
+            for row, name in zip(found, names[some], strict=True):
+                if len(row) > encoder.context_length:
                     raise ContextLengthExceeded(
-                        f"An input has {len(rows[place])} tokens; this model takes {encoder.context_length} at most.",
-                        param="input" if alone else f"input[{place}]",
+                        f"An input has {len(row)} tokens; this model takes {encoder.context_length} at most.",
+                        param=name,
                     )
+            rows += found
         return rows
 
-    def _check_ids(self, inputs: Sequence[Sequence[int]], *, alone: bool) -> None:
-        vocabulary = self._loaded().shape.vocabulary
-        for place, row in enumerate(inputs):
-            for index, token in enumerate(row):
-                if not 0 <= token < vocabulary:
-                    raise InvalidRequest(
-                        f"A token id is outside this model's vocabulary of {vocabulary}.",
-                        param=f"input[{index}]" if alone else f"input[{place}][{index}]",
-                    )
+
+def _check_texts(texts: Sequence[str], names: Sequence[str]) -> None:
+    for text, name in zip(texts, names, strict=True):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can write but no text can hold
+            raise InvalidRequest("A text holds half of a surrogate pair.", param=name) from error
+
+
+def _check_ids(rows: Sequence[Row], names: Sequence[str], vocabulary: int) -> None:
+    for row, name in zip(rows, names, strict=True):
+        for place, token in enumerate(row):
+            if not 0 <= token < vocabulary:
+                raise InvalidRequest(
+                    f"A token id is outside this model's vocabulary of {vocabulary}.", param=f"{name}[{place}]"
+                )

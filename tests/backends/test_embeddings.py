@@ -7,22 +7,26 @@ import base64
 import json
 import random
 import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
 from specserve.backends import weights
 from specserve.backends.base import Load, ModelSettings
 from specserve.backends.errors import (
     BackendLoadError,
     ContextLengthExceeded,
+    EngineFailure,
     InvalidRequest,
     Unavailable,
     UnsupportedParameter,
 )
 from specserve.backends.openvino import bert
-from specserve.backends.openvino.embeddings import OpenVINOEmbeddings, batches
+from specserve.backends.openvino.batching import Work, take_batch
+from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 
 if TYPE_CHECKING:
@@ -97,8 +101,8 @@ def test_order_is_kept_whatever_the_lengths(embedder: Embedder) -> None:
 def test_padding_changes_nothing(embedder: Embedder) -> None:
     encoder = embedder.backend._loaded()
     short, long = REFERENCE[0]["token_ids"], REFERENCE[-1]["token_ids"]
-    alone = encoder.embed([short], "float")
-    padded = encoder.embed([short, long], "float")
+    alone = encoder.embed([(short, "float")])
+    padded = encoder.embed([(short, "float"), (long, "float")])
     assert np.abs(np.array(alone[0]) - np.array(padded[0])).max() < 1e-6
 
 
@@ -326,8 +330,65 @@ def test_pooling_at_cls_takes_the_first_vector(tmp_path: Path) -> None:
 
 def test_batches_keep_every_input_once_and_stay_in_bounds() -> None:
     chooser = random.Random(3)
-    lengths = [chooser.randint(1, 300) for _ in range(500)]
-    groups = list(batches(lengths, 512))
-    assert sorted(place for group in groups for place in group) == list(range(500))
-    assert all(len(group) * max(lengths[place] for place in group) <= 512 for group in groups)
-    assert list(batches([600, 1], 512)) == [[1], [0]]
+
+    async def run() -> None:
+        works = [Work([[1] * chooser.randint(1, 600) for _ in range(40)], "float") for _ in range(10)]
+        queue, seen = deque(works), []
+        while queue:
+            turn = queue[0]
+            batch = take_batch(queue, 512)
+            lengths = [len(work.rows[place]) for work, place in batch]
+            assert batch[0][0] is turn
+            assert len(batch) == 1 or len(batch) * max(lengths) <= 512
+            assert max(lengths) <= 2 * min(lengths)
+            seen += batch
+        assert sorted((works.index(work), place) for work, place in seen) == [
+            (w, p) for w in range(10) for p in range(40)
+        ]
+
+    asyncio.run(run())
+
+
+def test_requests_of_one_sentence_run_together(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, sizes = embedder.backend._loaded(), []
+    embed = encoder.embed
+    monkeypatch.setattr(encoder, "embed", lambda rows: sizes.append(len(rows)) or embed(rows))
+
+    async def ask_together() -> list[CreateEmbeddingResponse]:
+        return await asyncio.gather(
+            *(
+                embedder.backend.embed(CreateEmbeddingRequest(model="minilm", input=text, encoding_format=form))
+                for text in TEXTS
+                for form in ("float", "base64")
+            )
+        )
+
+    answers = embedder.runner.run(ask_together())
+    assert sum(sizes) == 40
+    assert len(sizes) < 20
+    found = [answer.data[0].embedding for answer in answers]
+    assert cosines(found[0::2], [row["vector"] for row in REFERENCE]).min() > 0.99999
+    assert np.allclose([np.frombuffer(base64.b64decode(text), "<f4") for text in found[1::2]], found[0::2], atol=1e-6)
+
+
+def test_an_engine_that_fails_fails_the_request_and_serves_the_next(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def infer(self, *args: object, **kwargs: object) -> None:
+            raise RuntimeError("out of something")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedder.backend._loaded(), "_request", Broken())
+        with pytest.raises(EngineFailure):
+            embedder.ask(["a", words(200)])
+    assert embedder.backend.load() == Load(running=0)
+    assert len(embedder.vectors("a")[0]) == 384
+
+
+@pytest.mark.parametrize(("given", "param"), [("\ud800", "input"), (["fine", "not \ud800"], "input[1]")])
+def test_half_a_surrogate_pair_is_refused_by_name(embedder: Embedder, given: object, param: str) -> None:
+    request = CreateEmbeddingRequest.model_construct(model="minilm", input=given, encoding_format="float")
+    with pytest.raises(InvalidRequest) as caught:
+        embedder.runner.run(embedder.backend.embed(request))
+    assert caught.value.param == param
