@@ -68,6 +68,20 @@ def variable_name(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()
 
 
+def default_text(name: str) -> str:
+    """The default of a setting, for people; empty if there is none to show."""
+    default = Settings.model_fields[name].get_default()
+    if default is None or default == "" or is_list(name):
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def group_of(name: str) -> str:
+    """The heading under which a setting stands in help and documentation."""
+    extra = Settings.model_fields[name].json_schema_extra
+    return str(extra["group"]) if isinstance(extra, dict) else ""
+
+
 def _from_flags(flags: Mapping[str, Any]) -> _Given:
     return {name: (flag_name(name), value) for name, value in flags.items() if value is not None and value != ()}
 
@@ -111,5 +125,7 @@ def _from_file(path: Path | None) -> _Given:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    # Without the prefix, which would make every variable look like every other.
+    candidates = {candidate.removeprefix(ENVIRONMENT_PREFIX): candidate for candidate in known}
+    found = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), candidates, n=1)
+    return f"; did you mean {candidates[found[0]]}?" if found else ""

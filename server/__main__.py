@@ -1,0 +1,6 @@
+"""``python -m specserve`` is the command ``specserve``."""
+
+from specserve.cli import main
+
+if __name__ == "__main__":
+    main()
