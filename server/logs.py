@@ -70,9 +70,15 @@ def _escape_control_characters(_logger: WrappedLogger, _method: str, event: Even
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leave out the server's traceback of a response that was broken off on purpose; its cause stands in the log."""
+    """Leave out what uvicorn says of things that are told better elsewhere.
+
+    These are the traceback of a response that was broken off on purpose, and that the start failed.
+    """
+    if record.name != "uvicorn.error":
+        return True
     error = record.exc_info[1] if record.exc_info else None
-    return not (record.name == "uvicorn.error" and isinstance(error, asyncio.CancelledError | ConnectionResetError))
+    broken_off = isinstance(error, asyncio.CancelledError | ConnectionResetError)
+    return not broken_off and not str(record.msg).startswith("Application startup failed")
 
 
 class AccessLogMiddleware:

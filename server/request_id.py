@@ -13,6 +13,11 @@ HEADER = b"x-request-id"
 _SANE = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 
 
+def new_request_id() -> bytes:
+    """An id of ours."""
+    return b"req_" + secrets.token_hex(16).encode()
+
+
 class RequestIdMiddleware:
     """Gives every request an id, the client's own if it is sane, and every response the header. Pure ASGI.
 
@@ -27,7 +32,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _client_id(scope) or b"req_" + secrets.token_hex(16).encode()
+        request_id = _client_id(scope) or new_request_id()
         # The state that the lifespan filled is shared by all requests unless the server copied it: copy it here.
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id.decode()}}
 

@@ -1,0 +1,51 @@
+"""What the server says to the person who starts it, on standard output. The log is for machines, this is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import click
+
+from specserve import __version__
+from specserve.backends.base import ModelSettings
+from specserve.settings import Settings
+
+
+def loading(models: Iterable[ModelSettings]) -> None:
+    """Say what is about to load: it can take minutes."""
+    names = ", ".join(f"{model.id} ({model.backend})" for model in models)
+    click.echo(f"specserve {__version__} is loading {names} ...")
+
+
+def serving(settings: Settings, url: str, operations: Mapping[str, Iterable[str]], made_key: str = "") -> None:
+    """Say what is served, where, and to whom.
+
+    Args:
+        settings: The server's settings.
+        url: Where it listens.
+        operations: Model id -> operationIds.
+        made_key: The key that was made because none was configured. Shown here and nowhere else.
+    """
+    width = max(map(len, operations), default=0)
+    lines = [f"Serving at {url}/v1", ""]
+    lines += [f"  {model:<{width}}  {', '.join(map(_in_words, ids))}" for model, ids in operations.items()]
+    lines += ["", f"Documentation: {url}/docs"]
+    if settings.root_path:
+        lines.append(f"Behind the proxy everything stands under {settings.root_path}/.")
+    lines += [_access(settings, made_key), "Stop with Ctrl+C.", ""]
+    click.echo("\n".join(lines))
+
+
+def _access(settings: Settings, made_key: str) -> str:
+    if made_key:
+        return f"API key, made for this run and shown only here: {made_key}"
+    count = len(settings.api_keys)
+    if count:
+        return f"Access: with an API key ({count} {'is' if count == 1 else 'are'} set)."
+    return "Access: open. No API key is set; only this machine can reach the server."
+
+
+def _in_words(operation_id: str) -> str:
+    """`createChatCompletion` -> `chat completion`."""
+    return re.sub(r"(?<!^)([A-Z])", r" \1", operation_id.removeprefix("create")).lower()

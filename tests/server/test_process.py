@@ -1,0 +1,238 @@
+"""Real processes, sockets and signals; a slow application stands in for ours."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+SCRIPT = """
+import asyncio, contextlib, json, sys, warnings
+warnings.simplefilter("ignore")
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+from specserve.backends.errors import BackendLoadError
+from specserve.process import serve
+from specserve.settings import Settings
+from specserve.shutdown import ShutdownMiddleware
+
+options = json.loads(sys.argv[1])
+how = options.pop("how", "")
+
+async def stream(request):
+    async def events():
+        for number in range(int(request.query_params["events"])):
+            yield f"data: {number}\\n\\n".encode()
+            await asyncio.sleep(0.05)
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+async def wait(request):
+    await asyncio.sleep(float(request.query_params["seconds"]))
+    return PlainTextResponse("waited")
+
+async def echo(request):
+    return PlainTextResponse(await request.body())
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    if how == "cannot load":
+        raise BackendLoadError("model 'x': no such file")
+    if how == "crash":
+        raise RuntimeError("boo")
+    if how == "slow":
+        print("loading", flush=True)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            print("gave up", flush=True)
+    yield
+    print("models are unloaded", flush=True)
+
+routes = [Route("/stream", stream), Route("/wait", wait), Route("/echo", echo, methods=["POST"])]
+sys.exit(serve(Settings(**options), lambda settings: ShutdownMiddleware(Starlette(routes=routes, lifespan=lifespan))))
+"""
+
+
+class Process:
+    def __init__(self, **options):
+        arguments = [sys.executable, "-c", SCRIPT, json.dumps({"port": 0, "models": ["echo"], **options})]
+        # Its standard error goes where its standard output goes, so that reading one cannot block the other.
+        self._popen = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.said = ""
+        self.port = 0
+
+    def until(self, text):
+        while text not in self.said:
+            line = self._popen.stdout.readline()
+            assert line, self.said
+            self.said += line
+        return self
+
+    def ready(self):
+        self.until("Stop with")
+        self.port = int(re.search(r"Serving at http://[^ ]+:(\d+)/v1", self.said)[1])
+        return self
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def signal(self, number=signal.SIGTERM):
+        os.kill(self._popen.pid, number)
+
+    def end(self, within=20):
+        began = time.monotonic()
+        status = self._popen.wait(within)
+        self.said += self._popen.stdout.read()
+        return status, time.monotonic() - began
+
+    def close(self):
+        self._popen.kill()
+        self._popen.wait()
+        self._popen.stdout.close()
+
+
+@pytest.fixture
+def start():
+    running = []
+
+    def begin(**options):
+        running.append(Process(**options))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.close()
+
+
+def test_start_up_says_what_where_and_for_whom(start):
+    server = start().ready()
+    assert "is loading echo (echo)" in server.said
+    assert f"Serving at {server.url('/v1')}\n" in server.said
+    assert f"Documentation: {server.url('/docs')}\n" in server.said
+    assert "Access: open. No API key is set" in server.said
+
+
+def test_configured_keys_are_counted_and_not_shown(start):
+    server = start(api_keys=["sk-one", "sk-two"], host="0.0.0.0").ready()
+    server.signal()
+    server.end()
+    assert "2 are set" in server.said
+    assert "sk-" not in server.said
+
+
+def test_a_key_is_made_and_shown_once_when_others_can_reach_the_server(start):
+    server = start(host="0.0.0.0").ready()
+    server.signal()
+    server.end()
+    assert len(re.findall(r"sk-specserve-[\w-]{43}", server.said)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_idle_server_with_status_0(start, number):
+    server = start().ready()
+    with httpx.Client() as client:  # whose idle connection must not hold the end up
+        assert client.get(server.url("/wait?seconds=0")).text == "waited"
+        server.signal(number)
+        status, took = server.end()
+    assert (status, took < 2) == (0, True)
+    assert "models are unloaded" in server.said
+    assert "Traceback" not in server.said
+
+
+def test_running_streams_finish_and_new_connections_are_refused(start):
+    server = start().ready()
+    with httpx.stream("GET", server.url("/stream?events=20")) as response:
+        lines = response.iter_lines()
+        assert next(lines) == "data: 0"
+        server.signal()
+        server.until("shutting down")
+        time.sleep(0.2)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(server.url("/wait?seconds=0"))
+        events = [line for line in lines if line]
+    assert events[-1] == "data: 19"
+    assert server.end()[0] == 0
+
+
+def test_after_the_grace_period_what_still_runs_is_cut_off_and_told(start):
+    server = start(shutdown_grace_seconds=0.5).ready()
+    waiting = socket.create_connection(("127.0.0.1", server.port))
+    waiting.sendall(b"GET /wait?seconds=60 HTTP/1.1\r\nHost: x\r\n\r\n")
+    with httpx.stream("GET", server.url("/stream?events=1000")) as response, waiting:
+        lines = response.iter_lines()
+        next(lines)
+        server.signal()
+        *_, last = [line for line in lines if line]
+        answer = waiting.makefile("rb").read()
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "service_unavailable"
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"service_unavailable"' in answer
+    status, _ = server.end()
+    assert status == 0
+    assert "models are unloaded" in server.said
+    assert "Traceback" not in server.said
+
+
+def test_a_second_signal_ends_at_once(start):
+    server = start().ready()
+    with httpx.stream("GET", server.url("/stream?events=1000")) as response:
+        next(response.iter_lines())
+        server.signal()
+        server.until("shutting down")
+        server.signal()
+        status, took = server.end()
+    assert (status, took < 1) == (128 + signal.SIGTERM, True)
+    assert "Traceback" not in server.said
+
+
+def test_a_signal_while_models_load_does_not_wait_for_them(start):
+    server = start(how="slow").until("\nloading\n")
+    server.signal(signal.SIGINT)
+    status, took = server.end()
+    assert (status, took < 3) == (128 + signal.SIGINT, True)
+    assert "gave up" in server.said
+    assert "Traceback" not in server.said
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(start):
+    server = start(how="cannot load")
+    assert server.end()[0] == 1
+    assert server.said.splitlines()[1:] == ["specserve: model 'x': no such file"]
+
+
+def test_a_crash_at_start_shows_its_traceback_once(start):
+    server = start(how="crash")
+    assert server.end()[0] == 1
+    assert server.said.count("Traceback") == 1
+    assert server.said.endswith("RuntimeError: boo\n")
+
+
+def test_a_port_in_use_is_one_line_before_models_load(start):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = start(port=port)
+        assert server.end()[0] == 1
+    assert server.said == f"specserve: port {port} on 127.0.0.1 is in use; choose another with --port\n"
+
+
+def test_an_address_that_is_not_ours_is_one_line(start):
+    server = start(host="192.0.2.1")
+    assert server.end()[0] == 1
+    assert re.fullmatch(r"specserve: cannot listen on 192\.0\.2\.1 port 0: .+\n", server.said)
+
+
+def test_what_is_not_http_gets_the_envelope(start):
+    server = start().ready()
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"GARBAGE\r\n\r\n")
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"x-request-id: req_" in head
+    assert json.loads(body)["error"]["type"] == "invalid_request_error"
