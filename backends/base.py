@@ -1,7 +1,8 @@
 """The backend contract. To write a backend, this file and `errors.py` are all you need to read.
 
 A backend object serves one model. It is made by a factory, a callable ``(ModelSettings) -> Backend`` named in one row
-of the table in `registry.py` (or given in full as ``"package.module:callable"``). Making it does nothing; `start` loads.
+of the table in `registry.py` (or given in full as ``"package.module:callable"``). Making it does nothing; `start`
+loads.
 
 Everything that crosses this line is a model generated from `spec/swagger.yaml`. A request reaches a backend only after
 it was validated against the spec and every parameter outside `Capabilities` was refused, so a backend sees nothing

@@ -7,6 +7,9 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
 from specserve.backends.errors import OperationNotSupported
 from specserve.backends.registry import ServedModel
 from specserve.generated.models import (
@@ -16,8 +19,6 @@ from specserve.generated.models import (
 )
 from specserve.handlers._parameters import refuse_unsupported
 from specserve.handlers._sse import EventStream, until_disconnect
-from starlette.requests import Request
-from starlette.responses import Response
 
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 

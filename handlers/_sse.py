@@ -8,9 +8,11 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import structlog
-from specserve.backends.errors import APIError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from specserve.backends.errors import APIError
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -57,22 +59,18 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
 
-class Disconnected(Exception):
-    """The client went away; there is no one to answer."""
-
-
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
     """Wait for `work`, but cancel it as soon as the client goes away.
 
     Raises:
-        Disconnected: It did.
+        ClientDisconnect: It did; there is no one to answer.
     """
     task = asyncio.ensure_future(work)
     watcher = asyncio.create_task(_disconnect(receive))
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Disconnected
+            raise ClientDisconnect
         return task.result()
     finally:
         for pending in (task, watcher):

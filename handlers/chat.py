@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from specserve.backends.base import Call
 from specserve.generated.models import CreateChatCompletionRequest
 from specserve.handlers._answer import folded, served_model, streamed
 from specserve.handlers._fold import fold_chat
-from starlette.requests import Request
-from starlette.responses import Response
 
 
 async def create_chat_completion(request: Request, body: CreateChatCompletionRequest) -> Response:

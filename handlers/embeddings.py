@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from specserve.backends.registry import ServedModel
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 from specserve.handlers._answer import json_response, note, served_model
 from specserve.handlers._sse import until_disconnect
-from starlette.requests import Request
-from starlette.responses import Response
 
 
 async def create_embedding(request: Request, body: CreateEmbeddingRequest) -> Response:

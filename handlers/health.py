@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from specserve.generated.models import HealthResponse
-from specserve.handlers._answer import json_response
 from starlette.requests import Request
 from starlette.responses import Response
+
+from specserve.generated.models import HealthResponse
+from specserve.handlers._answer import json_response
 
 
 async def get_health(request: Request) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from specserve.backends.registry import ServedModel
 from specserve.generated.models import ListModelsResponse, Model, ModelCapabilities
 from specserve.handlers._answer import json_response
-from starlette.requests import Request
-from starlette.responses import Response
 
 
 async def list_models(request: Request) -> Response:

@@ -43,7 +43,7 @@ def _access(settings: Settings, made_key: str) -> str:
     count = len(settings.api_keys)
     if count:
         return f"Access: with an API key ({count} {'is' if count == 1 else 'are'} set)."
-    return "Access: open. No API key is set; only this machine can reach the server."
+    return "Access: open. No API key is set; the server listens on this machine only."
 
 
 def _in_words(operation_id: str) -> str:

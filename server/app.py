@@ -11,6 +11,8 @@ from connexion import AsyncApp
 from connexion.middleware.context import ContextMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.routing import RoutingMiddleware
+from starlette.middleware.cors import CORSMiddleware
+
 from specserve import __version__
 from specserve.auth import AuthMiddleware, KeyRing
 from specserve.backends.registry import Registry
@@ -23,7 +25,6 @@ from specserve.resolver import HandlerResolver, check_bound
 from specserve.settings import Settings
 from specserve.spec.document import load, operations, parameters
 from specserve.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
-from starlette.middleware.cors import CORSMiddleware
 
 
 def create_app(settings: Settings, keys: KeyRing | None = None) -> AsyncApp:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from specserve.backends.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
+
+from specserve.backends.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
 _JSON = "application/json"
 

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 import swagger_ui_bundle
 import yaml
-from specserve.backends.errors import MethodNotAllowed
-from specserve.paths import BASE_PATH
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from specserve.backends.errors import MethodNotAllowed
+from specserve.paths import BASE_PATH
 
 _PAGE = Path(__file__).parent / "swagger_ui"
 _OURS = frozenset({"index.html", "initializer.js"})

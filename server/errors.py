@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import structlog
-from specserve.backends.errors import APIError, InvalidRequest, MethodNotAllowed, NotFound, Unauthenticated
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from specserve.backends.errors import (
+    APIError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    Unauthenticated,
+)
 
 # Bearer is what clients use; Basic makes a browser ask for the key when a person opens the documentation.
 _CHALLENGE = 'Bearer realm="specserve", Basic realm="specserve", charset="UTF-8"'
@@ -19,6 +28,8 @@ def error_response(error: APIError) -> Response:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allow)
+    if isinstance(error, RequestTooLarge):
+        headers["connection"] = "close"  # else the rest of the body would have to be read, to find the next request
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = _CHALLENGE
     return Response(error.to_json(), error.status, headers, "application/json")
@@ -58,6 +69,8 @@ class ErrorMiddleware:
             failure = error
             if error.status == 500:
                 self._log.error("request failed", path=scope["path"], error=error.message, exc_info=error)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except HTTPException as error:
             failure = from_http_exception(error)
         except Exception as error:  # noqa: BLE001  the last resort: a client must never see a bare 500

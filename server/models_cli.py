@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+
 from specserve.backends import weights
 from specserve.backends.errors import BackendLoadError
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from specserve.backends.errors import MethodNotAllowed, NotFound
 from specserve.spec.document import operations
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 BASE_PATH = "/v1"
 

@@ -15,12 +15,13 @@ from connexion.exceptions import ResolverError
 from connexion.operations import AbstractOperation
 from connexion.resolver import Resolution, Resolver
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
 from specserve import handlers
 from specserve.backends.errors import InvalidRequest
 from specserve.spec.document import operations
 from specserve.violations import format_path
-from starlette.requests import Request
-from starlette.responses import Response
 
 Handler = Callable[..., Awaitable[Response]]
 

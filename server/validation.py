@@ -15,11 +15,12 @@ from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from connexion.operations import AbstractOperation
 from connexion.spec import Specification
 from jsonschema_rs import Draft202012Validator, ValidationError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from specserve.backends.errors import APIError, InvalidRequest
 from specserve.body import parse_json, read_body
 from specserve.spec.json_schema import to_json_schema
 from specserve.violations import explain, format_path, unknown_keys
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 IGNORED_HEADER = "x-specserve-ignored-parameters"
 _MOST_ERRORS = 50  # violations looked at; a hostile body could hold millions

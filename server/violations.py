@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jsonschema_rs import ValidationError
+
 from specserve.backends.errors import InvalidRequest, InvalidType, InvalidValue, MissingParameter, UnknownParameter
 
 Path = Sequence[str | int]

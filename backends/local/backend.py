@@ -15,6 +15,7 @@ from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
+from specserve.generated.models import ChatCompletionRequestUserMessage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -125,10 +126,7 @@ class LocalBackend(Backend):
         request: CreateChatCompletionRequest,
         call: Call,
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
-        """Answer a chat request; see `Backend.chat`.
-
-        The extension `prompt`, in place of `messages`, goes to the model as it stands: no template is put around it.
-        """
+        """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
         chunks = ChatChunks(call, self.settings.id)
         async with aclosing(self._answer(await self._plan_chat(request), chunks)) as answer:
             async for chunk in answer:
@@ -174,10 +172,11 @@ class LocalBackend(Backend):
             raise InvalidRequest("Give 'messages'.", param="messages")
         if text is not None and messages is not None:
             raise InvalidRequest("Give either 'messages' or 'prompt', not both.", param="prompt")
-        ids = await self._chat_ids(messages) if text is None else (await self.token_ids(text))[0]
+        if text is not None:
+            messages = [ChatCompletionRequestUserMessage.model_construct(role="user", content=text)]
         return plan.make_plan(
             asked,
-            [ids],
+            [await self._chat_ids(messages)],
             limit=limit,
             default_limit=None,
             alternatives=alternatives,

@@ -247,10 +247,10 @@ def test_top_logprobs_need_logprobs() -> None:
     assert refusal(InvalidRequest, "abc", top_logprobs=2).param == "top_logprobs"
 
 
-def test_a_prompt_in_place_of_messages_goes_to_the_model_as_it_is() -> None:
+def test_a_prompt_in_place_of_messages_is_one_user_message() -> None:
     chunks = chat(prompt="abc")
     assert content(chunks) == "abc"
-    assert chunks[-1]["usage"]["prompt_tokens"] == 2
+    assert chunks[-1]["usage"] == chat("abc")[-1]["usage"]
 
 
 def test_a_prompt_longer_than_the_context_is_refused_before_the_first_chunk() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+
 from specserve.backends import weights
 from specserve.backends.catalogue import CATALOGUE, EmbeddedWeights, WeightsFile
 from specserve.backends.errors import BackendLoadError

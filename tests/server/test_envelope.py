@@ -155,7 +155,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(echo_server):
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
         )
-        answer = connection.recv(65536)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # until the server closes
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"request_too_large" in answer
 
@@ -200,7 +200,7 @@ def test_the_request_id_of_the_client_is_kept_if_sane(echo):
     response = echo.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "my-id.7"})
     assert response.headers["x-request-id"] == "my-id.7"
     assert response.json()["id"] != "my-id.7"
-    response = echo.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "bad id\t" * 100})
+    response = echo.post("/v1/chat/completions", json=CHAT, headers={"x-request-id": "bad id " * 100 + "x"})
     assert response.headers["x-request-id"].startswith("req_")
 
 

@@ -236,3 +236,19 @@ def test_what_is_not_http_gets_the_envelope(start):
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"x-request-id: req_" in head
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("pause", [0, 0.2])
+def test_an_offer_to_upgrade_is_ignored_and_the_body_arrives_whole(start, pause):
+    server = start().ready()
+    body = b"line\r\nUpgrade: h2c\r\n\r\nend"
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"
+    head = f"POST /echo HTTP/1.1\r\nHost: x\r\n{offer}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body[:5])
+        time.sleep(pause)
+        connection.sendall(body[5:])
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(body)

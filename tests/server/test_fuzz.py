@@ -1,0 +1,33 @@
+"""schemathesis against the running server, with all its phases."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import CHAT, EMBED
+
+HOOKS = Path(__file__).parent / "fuzz_hooks.py"
+CONFIG = Path(__file__).parent / "schemathesis.toml"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("server", "models"), [("echo_server", ("echo", "echo")), ("default_server", (CHAT, EMBED))])
+def test_no_5xx_no_undocumented_status_no_schema_violation(request, tmp_path, server, models):
+    url = request.getfixturevalue(server).url
+    done = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIG, "run", f"{url}/openapi.json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": str(HOOKS),
+            "FUZZ_CHAT_MODEL": models[0],
+            "FUZZ_EMBEDDING_MODEL": models[1],
+        },
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
