@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ def report(name: str) -> Iterator[Callable[[str, int, int], None]]:
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1000, file=sys.stderr) as bar:
+        # Asked of shutil, because a terminal in a container may say that it has no columns and no rows.
+        size = shutil.get_terminal_size()
+        columns = min(size.columns, 100) - 1
+        with tqdm(desc=name, unit="B", unit_scale=True, ncols=columns, nrows=size.lines, file=sys.stderr) as bar:
 
             def draw(what: str, done: int, total: int) -> None:
                 bar.set_description(f"{name}: {what}", refresh=False)

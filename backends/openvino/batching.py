@@ -1,8 +1,8 @@
 """Batches over all requests in work: inputs of like length run together, whoever asked for them.
 
 Requests take turns: each batch begins with the longest input of the request whose turn it is, and what room is left
-goes to inputs of the others. So a single sentence does not wait for another request's two thousand, and many requests of
-one sentence run as fast as one request of many.
+goes to inputs of the others. So a single sentence does not wait for another request's two thousand, and many requests
+of one sentence run as fast as one request of many.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -265,11 +266,11 @@ PULLER = textwrap.dedent("""
 """)
 
 
-def start_puller() -> subprocess.Popen[str]:
+def start_puller(stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PULLER, str(Path(__file__).parent)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         start_new_session=True,
     )
@@ -377,6 +378,21 @@ def test_progress_off_a_terminal_is_lines_on_standard_error(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tiny-weights: fetching 0 of 1 MB\n")
+
+
+def test_progress_on_a_terminal_is_a_bar(home: Path, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "links")
+    ours, theirs = os.openpty()  # a terminal of no columns and no rows, as in some containers
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        puller = start_puller(stderr=theirs)
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end was closed
+            while block := terminal.read(4096):
+                shown += block
+        puller.communicate()
+    assert puller.returncode == 0
+    assert b"tiny-weights: unpacking: 100%" in shown
 
 
 # The command line, and the real thing.
