@@ -26,7 +26,7 @@ def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any],
     """
     for name, value in body.items():
         parameter = policy[name]
-        if name not in supported and name not in _HANDLED and not parameter.hint and value not in parameter.off:
+        if name not in supported and name not in _HANDLED and not parameter.hint and not parameter.is_off(value):
             raise UnsupportedParameter(f"This model does not support '{name}'.", param=name)
     _check_stream_options(body)
     for path, feature in _message_features(body.get("messages") or ()):

@@ -23,6 +23,7 @@ from specserve.paths import BASE_PATH, PathMiddleware
 from specserve.request_id import RequestIdMiddleware
 from specserve.resolver import HandlerResolver, check_bound
 from specserve.settings import Settings
+from specserve.shutdown import ShutdownMiddleware
 from specserve.spec.document import load, operations, parameters
 from specserve.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
 
@@ -57,6 +58,7 @@ def _middlewares(settings: Settings, keys: KeyRing, document: dict[str, Any]) ->
     return [
         RequestIdMiddleware,
         AccessLogMiddleware,
+        ShutdownMiddleware,
         *_cors(settings),
         ErrorMiddleware,
         partial(AuthMiddleware, keyring=keys),

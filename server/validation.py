@@ -6,6 +6,7 @@ Two Connexion middlewares that take the place of its own: those build a new Pyth
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -27,13 +28,41 @@ _MOST_ERRORS = 50  # violations looked at; a hostile body could hold millions
 _MOST_PASSES = 5  # removing an unknown key may bring another to light, in a deeper object
 
 
+@dataclass(frozen=True)
+class _Body:
+    """What the contract says of one operation's body."""
+
+    validator: Draft202012Validator
+    required: bool
+    one_of: tuple[str, ...]
+
+    def validate(self, body: Any, *, ignore_unknown: bool) -> list[str]:
+        """Validate in place; returns the names that were removed because the contract does not know them."""
+        if self.validator.is_valid(body):
+            return []
+        removed: list[str] = []
+        for _ in range(_MOST_PASSES):
+            errors = list(islice(self.validator.iter_errors(body), _MOST_ERRORS))
+            if not errors:
+                return removed
+            unknown = unknown_keys(errors) if ignore_unknown else []
+            if not unknown:
+                raise explain(errors, self.one_of)
+            for path, name in unknown:
+                holder = body
+                for part in path:
+                    holder = holder[part]
+                holder.pop(name, None)
+                removed.append(_header_safe(format_path([*path, name]) or name))
+        raise explain(errors, self.one_of)
+
+
 class RequestValidation:
     """Reads, parses and validates the body of one operation; leaves the result in the scope's state as ``body``."""
 
-    def __init__(self, next_app: ASGIApp, validator: Draft202012Validator | None, *, required: bool) -> None:
+    def __init__(self, next_app: ASGIApp, body: _Body | None) -> None:
         self._next_app = next_app
-        self._validator = validator
-        self._required = required
+        self._body = body
         self._log = structlog.get_logger("specserve.validation")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,18 +71,18 @@ class RequestValidation:
         Raises:
             InvalidRequest: The body breaks the contract; see also `body.read_body` and `body.parse_json`.
         """
-        if self._validator is None:
+        if self._body is None:
             await self._next_app(scope, receive, send)
             return
         state: dict[str, Any] = scope["state"]
         raw = await read_body(scope, receive, state["max_body_bytes"])
         if not raw:
-            if self._required:
+            if self._body.required:
                 raise InvalidRequest("The request body is empty.")
             state["body"] = None
         else:
             body = parse_json(scope, raw)
-            ignored = _validate(self._validator, body, ignore_unknown=state["ignore_unknown_parameters"])
+            ignored = self._body.validate(body, ignore_unknown=state["ignore_unknown_parameters"])
             if ignored:
                 self._log.warning("ignored unknown parameters", parameters=ignored)
                 send = _with_header(send, IGNORED_HEADER, ", ".join(ignored))
@@ -70,10 +99,15 @@ class RequestValidationAPI(RoutedAPI[RequestValidation]):
 
     def make_operation(self, operation: AbstractOperation) -> RequestValidation:
         """Compile the body schema of an operation, if it has one."""
-        body = operation.request_body
-        content = body.get("content", {}).get("application/json")
-        validator = _compile(self.specification, content["schema"]) if content else None
-        return RequestValidation(self.next_app, validator, required=body.get("required", False))
+        request_body = operation.request_body
+        content = request_body.get("content", {}).get("application/json")
+        body = None
+        if content:
+            schema = content["schema"]
+            one_of = tuple(schema.get("x-specserve-one-of", ()))
+            required = request_body.get("required", False)
+            body = _Body(_compile(self.specification, schema), required=required, one_of=one_of)
+        return RequestValidation(self.next_app, body)
 
 
 class RequestValidationMiddleware(RoutedMiddleware[RequestValidationAPI]):
@@ -174,27 +208,6 @@ class _EventPayloads:
             payload = event.removeprefix(b"data: ")
             if payload != b"[DONE]" and not payload.startswith(b":"):
                 yield payload
-
-
-def _validate(validator: Draft202012Validator, body: Any, *, ignore_unknown: bool) -> list[str]:
-    """Validate in place; returns the names that were removed because the contract does not know them."""
-    if validator.is_valid(body):
-        return []
-    removed: list[str] = []
-    for _ in range(_MOST_PASSES):
-        errors = list(islice(validator.iter_errors(body), _MOST_ERRORS))
-        if not errors:
-            return removed
-        unknown = unknown_keys(errors) if ignore_unknown else []
-        if not unknown:
-            raise explain(errors)
-        for path, name in unknown:
-            holder = body
-            for part in path:
-                holder = holder[part]
-            holder.pop(name, None)
-            removed.append(_header_safe(format_path([*path, name]) or name))
-    raise explain(errors)
 
 
 def _compile(specification: Specification, schema: dict[str, Any]) -> Draft202012Validator:

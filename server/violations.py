@@ -28,14 +28,19 @@ _MOST_OPTIONS = 12  # options named in a message
 _LONGEST_NAME = 64  # characters of a client's own key that a message or `param` may repeat
 
 
-def explain(errors: Iterable[ValidationError]) -> InvalidRequest:
+def explain(errors: Iterable[ValidationError], one_of: Sequence[str] = ()) -> InvalidRequest:
     """Make the error response of a body's violations; the most telling one speaks.
 
     Args:
         errors: All violations, at least one.
+        one_of: Parameters of which the body must have exactly one (`x-specserve-one-of`); the first is the usual one.
     """
-    leaves = [leaf for error in errors for leaf in _leaves(error)]
-    return _describe(max(leaves, key=_weight))
+    leaf = max((leaf for error in errors for leaf in _leaves(error)), key=_weight)
+    if one_of and leaf.kind.name == "oneOf" and not leaf.instance_path:
+        if [] in _kind(leaf).context:
+            return InvalidValue(f"Give either {' or '.join(map(repr, one_of))}, not both.", param=one_of[-1])
+        return MissingParameter(f"Missing required parameter: {one_of[0]!r}.", param=one_of[0])
+    return _describe(leaf)
 
 
 def unknown_keys(errors: Iterable[ValidationError]) -> list[tuple[Path, str]]:
@@ -129,10 +134,6 @@ def _describe_union(error: ValidationError, name: str) -> InvalidRequest:
         known = sorted({str(option) for e in tags for option in _allowed(_kind(e))})
         tag = format_path(tags[0].instance_path)
         return InvalidValue(f"Invalid value for '{tag}'. Supported values are: {', '.join(known)}.", param=tag)
-    required = sorted({_kind(e).property for e in flat if e.kind.name == "required"})
-    if required:
-        missing = format_path([*error.instance_path, required[0]])
-        return MissingParameter(f"Missing required parameter: {' or '.join(map(repr, required))}.", param=missing)
     return InvalidValue(f"Invalid value for {name}.", param=param)
 
 

@@ -18,13 +18,13 @@ def default_server():
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def echo(echo_server):
     with echo_server.client() as client:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def default(default_server):
     with default_server.client() as client:
         yield client

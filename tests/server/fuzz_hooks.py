@@ -37,3 +37,28 @@ def before_call(_context, case, _kwargs):
             body[name] = MOST_TOKENS
     if not limits and "messages" in body and body.get("max_completion_tokens") is None:
         body["max_completion_tokens"] = MOST_TOKENS
+
+
+CLAIMS_A_VIOLATION = {"invalid_type", "invalid_value", "missing_required_parameter", "unknown_parameter"}
+
+
+@schemathesis.check
+def refusals_are_honest(_context, response, case):
+    """What the spec allows may be refused, since no model does everything; then the answer names what and says why."""
+    mode = case.meta.generation.mode if case.meta else None
+    if mode is None or not mode.is_positive or response.status_code != 400:
+        return
+    error = response.json()["error"]
+    assert error["param"], f"a valid request was refused without naming a parameter: {error}"
+    assert error["code"] not in CLAIMS_A_VIOLATION, f"a valid request was called invalid: {error}"
+
+
+@schemathesis.check
+def errors_come_in_the_envelope(_context, response, _case):
+    """On every path, whatever is wrong."""
+    if response.status_code < 400 or response.request.method == "HEAD":
+        return
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert len(response.content) < 2048

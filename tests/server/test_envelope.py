@@ -59,7 +59,7 @@ def check(response, status, code, param=None):
         ({"stream_options": {"include_usage": True}}, None, "stream_options"),
         ({"response_format": {"type": "poem"}}, "invalid_value", "response_format.type"),
         ({"colour": 1}, "unknown_parameter", "colour"),
-        ({"prompt": "x"}, "invalid_value", None),
+        ({"prompt": "x"}, "invalid_value", "prompt"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "unsupported_parameter", "tools"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},

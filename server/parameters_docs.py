@@ -1,0 +1,89 @@
+"""Writes docs/parameters.md, what becomes of each request parameter: ``python -m specserve.parameters_docs [--check]``.
+
+The models are loaded and asked, so the table says what is true of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from specserve.backends.base import Capabilities
+from specserve.backends.registry import Registry
+from specserve.catalogue import CATALOGUE
+from specserve.spec.document import Parameter, load, operations, parameters
+
+_HEAD = """# What becomes of each parameter
+
+<!-- Made by `python -m specserve.parameters_docs`, do not edit. -->
+
+No parameter is ignored in silence. Each has one of three fates:
+
+* **in effect**: the model does what the parameter says;
+* **refused**: 400 with `code: unsupported_parameter` and `param` naming it, unless its value means "off";
+* **hint**: accepted, because it promises no effect on the answer.
+
+Parameters that the API does not have are refused with `code: unknown_parameter`; the setting `unknown_parameters = "ignore"`
+drops them instead and names them in the header `x-specserve-ignored-parameters`. What a model does stands also in the
+`capabilities` of `GET /v1/models`. Parameters marked with an asterisk are extensions that OpenAI does not have.
+"""
+
+
+def document() -> str:
+    """The whole page, for the models of the catalogue."""
+    capabilities = asyncio.run(_capabilities())
+    spec = load()
+    tables = []
+    for operation in operations(spec):
+        models = {name: known for name, known in capabilities.items() if operation.operation_id in known.operations}
+        policy = parameters(spec, operation.operation_id)
+        if models and policy:
+            tables.append(f"\n## `POST {operation.path}`\n\n{_table(operation.operation_id, policy, models)}")
+    return _HEAD + "".join(tables)
+
+
+async def _capabilities() -> dict[str, Capabilities]:
+    registry = Registry(list(CATALOGUE.values()), max_concurrent=1, max_queued=0)
+    await registry.start()
+    try:
+        return {model.id: model.backend.capabilities for model in registry}
+    finally:
+        await registry.stop()
+
+
+def _table(operation_id: str, policy: Mapping[str, Parameter], models: Mapping[str, Capabilities]) -> str:
+    lines = ["| Parameter | Means off | " + " | ".join(f"`{name}`" for name in models) + " |"]
+    lines.append("|---" * (2 + len(models)) + "|")
+    for name, parameter in policy.items():
+        fates = [_fate(parameter, known.operations[operation_id]) for known in models.values()]
+        off = ", ".join(f"`{json.dumps(value)}`" for value in parameter.off)
+        star = r" \*" if parameter.extension else ""
+        lines.append(f"| `{name}`{star} | {off} | {' | '.join(fates)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fate(parameter: Parameter, supported: frozenset[str]) -> str:
+    if parameter.name in supported:
+        return "in effect"
+    return "hint" if parameter.hint else "refused"
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the file is stale.")
+@click.argument("file", type=click.Path(path_type=Path), default=Path("docs/parameters.md"))
+def main(*, check: bool, file: Path) -> None:
+    """Write the tables of parameters into FILE."""
+    current = document()
+    if file.exists() and file.read_text(encoding="utf-8") == current:
+        return
+    if check:
+        raise click.ClickException(f"{file} is stale: run `tox run -e generate`")
+    file.write_text(current, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
