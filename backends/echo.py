@@ -23,14 +23,15 @@ from dataclasses import replace
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from specserve.backends.base import Load
-from specserve.backends.errors import BackendLoadError, ContextLengthExceeded, InvalidRequest, Unavailable
+from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, Unavailable
 from specserve.backends.local.answer import RankedOutput
 from specserve.backends.local.backend import LocalBackend, listed
 from specserve.backends.local.engine import Engine, Tokenizer
 from specserve.backends.local.plan import parameters
+from specserve.backends.options import Options, parse_options
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
 
 if TYPE_CHECKING:
@@ -55,22 +56,17 @@ _LIKELY = b" etaoinshrdlucmfwypvbgkqjxz"
 _LOGPROBS = tuple(math.log(0.5) * rank for rank in range(1, 21))
 
 
-class EchoOptions(BaseModel):
-    """Settings of one echo model.
+class EchoOptions(Options):
+    """Settings of one echo model."""
 
-    Attributes:
-        tokens_per_second: Pace of each answer; 0 is as fast as possible.
-        first_token_delay: Seconds before the first token, as a prompt takes time to read.
-        context_length: Most tokens of prompt and answer together.
-        embedding_dimensions: Length of its vectors.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tokens_per_second: float = Field(default=0, ge=0, allow_inf_nan=False)
-    first_token_delay: float = Field(default=0, ge=0, allow_inf_nan=False)
-    context_length: int = Field(default=4096, ge=2)
-    embedding_dimensions: int = Field(default=64, ge=1, le=8192)
+    tokens_per_second: float = Field(
+        default=0, ge=0, allow_inf_nan=False, description="Pace of each answer; 0 is as fast as possible."
+    )
+    first_token_delay: float = Field(
+        default=0, ge=0, allow_inf_nan=False, description="Seconds before the first token, as a prompt takes to read."
+    )
+    context_length: int = Field(default=4096, ge=2, description="Most tokens of prompt and answer together.")
+    embedding_dimensions: int = Field(default=64, ge=1, le=8192, description="Length of its vectors.")
 
 
 class EchoTokenizer(Tokenizer):
@@ -232,12 +228,7 @@ class Echo(LocalBackend):
             BackendLoadError: One is unknown, or out of its range.
         """
         super().__init__(settings)
-        try:
-            self._options = EchoOptions.model_validate(dict(settings.options))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            raise BackendLoadError(f"model {settings.id!r}: option {name!r}: {first['msg']}") from error
+        self._options = parse_options(EchoOptions, settings.options)
 
     async def open_engine(self) -> Engine:
         """See `LocalBackend`."""

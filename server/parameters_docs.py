@@ -27,9 +27,10 @@ No parameter is ignored in silence. Each has one of three fates:
 * **refused**: 400 with `code: unsupported_parameter` and `param` naming it, unless its value means "off";
 * **hint**: accepted, because it promises no effect on the answer.
 
-Parameters that the API does not have are refused with `code: unknown_parameter`; the setting `unknown_parameters = "ignore"`
-drops them instead and names them in the header `x-specserve-ignored-parameters`. What a model does stands also in the
-`capabilities` of `GET /v1/models`. Parameters marked with an asterisk are extensions that OpenAI does not have.
+Parameters that the API does not have are refused with `code: unknown_parameter`; the setting
+`unknown_parameters = "ignore"` drops them instead and names them in the header `x-specserve-ignored-parameters`. What a
+model does stands also in the `capabilities` of `GET /v1/models`. Parameters marked with an asterisk are extensions that
+OpenAI does not have.
 """
 
 

@@ -13,9 +13,10 @@ import base64
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from pydantic import Field
 
 from specserve.backends import weights
 from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
@@ -29,10 +30,11 @@ from specserve.backends.errors import (
 )
 from specserve.backends.openvino import bert
 from specserve.backends.openvino.batching import Batcher, Format, Row, Vector
+from specserve.backends.options import Options, parse_options
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse, Embedding, EmbeddingUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -40,38 +42,19 @@ _T = TypeVar("_T")
 _INPUTS_AT_ONCE = 64  # tokenized in one go, between looks at whether the request is still wanted
 
 
-@dataclass(frozen=True)
-class EmbeddingOptions:
-    """The backend's own settings of a model.
+class EmbeddingOptions(Options):
+    """What an embedding model on OpenVINO can be told."""
 
-    Attributes:
-        device: OpenVINO's name of the device.
-        num_threads: Threads of the processor to use; 0 leaves it to OpenVINO.
-        batch_tokens: Most tokens, padding counted, that run in one batch; small batches stay in the
-            processor's caches. One input may be longer.
-        context_length: Most tokens of one input; 0 takes what the model's authors say. More than they say, up to the
-            model's position table, works but was not trained for.
-    """
-
-    device: str = "CPU"
-    num_threads: int = 0
-    batch_tokens: int = 512
-    context_length: int = 0
-
-    @classmethod
-    def read(cls, options: Mapping[str, Any]) -> EmbeddingOptions:
-        """Check the options of a model; raises `BackendLoadError` naming the one at fault."""
-        known = {field.name: field.default for field in fields(cls)}
-        for name, value in options.items():
-            if name not in known:
-                raise BackendLoadError(f"unknown option {name!r}; there are: {', '.join(known)}")
-            least = 1 if name == "batch_tokens" else 0
-            if isinstance(known[name], str):
-                if not isinstance(value, str) or not value:
-                    raise BackendLoadError(f"option {name!r} must be a text")
-            elif not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise BackendLoadError(f"option {name!r} must be a whole number, at least {least}")
-        return cls(**options)
+    device: str = Field(default="CPU", min_length=1, description="OpenVINO device, such as CPU or GPU.")
+    num_threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves it to OpenVINO.")
+    batch_tokens: int = Field(
+        default=512,
+        ge=1,
+        description="Most tokens, padding counted, in one batch: small ones stay in caches. One input may be longer.",
+    )
+    context_length: int = Field(
+        default=0, ge=0, description="Most tokens of one input; 0 takes what the model's authors trained for."
+    )
 
 
 class _Encoder:
@@ -130,7 +113,7 @@ class OpenVINOEmbeddings(Backend):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        self._options = EmbeddingOptions.read(settings.options)
+        self._options = parse_options(EmbeddingOptions, settings.options)
         self._encoder: _Encoder | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._batcher = Batcher(self._embed_batch, self._options.batch_tokens)

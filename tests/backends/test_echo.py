@@ -3,93 +3,23 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from specserve.backends.base import Call, ModelSettings
+from specserve.backends.base import ModelSettings
 from specserve.backends.echo import Echo, EchoTokenizer
 from specserve.backends.errors import (
-    APIError,
     BackendLoadError,
     ContextLengthExceeded,
     InvalidRequest,
     Unavailable,
-    UnsupportedParameter,
-    UnsupportedValue,
 )
 from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-CALL = Call(id="x-1", created=1700000000)
-COMMON = {"id": "x-1", "created": 1700000000, "model": "parrot"}
-
-
-@asynccontextmanager
-async def echo(**options: Any) -> AsyncIterator[Echo]:
-    backend = Echo(ModelSettings(id="parrot", backend="echo", options=options))
-    await backend.start()
-    try:
-        yield backend
-    finally:
-        await backend.stop()
-
-
-def chat_request(*texts: str, **parameters: Any) -> CreateChatCompletionRequest:
-    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
-    body = ({"messages": messages} if texts else {}) | {"model": "parrot"} | parameters
-    return CreateChatCompletionRequest.model_validate(body)
-
-
-def chat(*texts: str, options: dict[str, Any] | None = None, **parameters: Any) -> list[dict[str, Any]]:
-    """The chunks as a client sees them."""
-
-    async def run() -> list[dict[str, Any]]:
-        async with echo(**(options or {})) as backend:
-            chunks = [chunk async for chunk in backend.chat(chat_request(*texts, **parameters), CALL)]
-            assert backend.load().running == 0
-            return [chunk.model_dump(mode="json", exclude_unset=True) for chunk in chunks]
-
-    return asyncio.run(run())
-
-
-def complete(prompt: Any, options: dict[str, Any] | None = None, **parameters: Any) -> list[dict[str, Any]]:
-    async def run() -> list[dict[str, Any]]:
-        request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompt} | parameters)
-        async with echo(**(options or {})) as backend:
-            chunks = [chunk async for chunk in backend.complete(request, CALL)]
-            assert backend.load().running == 0
-            return [chunk.model_dump(mode="json", exclude_unset=True) for chunk in chunks]
-
-    return asyncio.run(run())
-
-
-def choices(chunks: list[dict[str, Any]], index: int = 0) -> list[dict[str, Any]]:
-    return [choice for chunk in chunks for choice in chunk["choices"] if choice["index"] == index]
-
-
-def content(chunks: list[dict[str, Any]], index: int = 0) -> str:
-    return "".join(choice["delta"].get("content", "") for choice in choices(chunks, index))
-
-
-def text(chunks: list[dict[str, Any]], index: int = 0) -> str:
-    return "".join(choice["text"] for choice in choices(chunks, index))
-
-
-def finish(chunks: list[dict[str, Any]], index: int = 0) -> str:
-    reasons = [choice["finish_reason"] for choice in choices(chunks, index)]
-    assert all(reason is None for reason in reasons[:-1])
-    return str(reasons[-1])
-
-
-def refusal(kind: type[APIError], *texts: str, options: dict[str, Any] | None = None, **parameters: Any) -> APIError:
-    with pytest.raises(kind) as caught:
-        chat(*texts, options=options, **parameters)
-    assert type(caught.value) is kind
-    return caught.value
+    pass
+from echoes import CALL, COMMON, chat, chat_request, choices, content, echo, finish, refusal
 
 
 def test_a_chat_answer_is_the_last_user_message_in_the_chunks_that_openai_sends() -> None:
@@ -276,107 +206,6 @@ def test_without_a_limit_the_context_is_the_limit() -> None:
 def test_a_long_conversation_is_tokenised_off_the_event_loop() -> None:
     said = "word " * 3000
     assert content(chat(said, options={"context_length": 100_000})) == said
-
-
-def test_a_completion_continues_with_its_prompt() -> None:
-    chunks = complete("abc")
-    common = COMMON | {"object": "text_completion"}
-
-    def chunk(part: str, finish_reason: str | None = None) -> dict[str, Any]:
-        return common | {"choices": [{"index": 0, "text": part, "logprobs": None, "finish_reason": finish_reason}]}
-
-    assert chunks[:-1] == [chunk("ab"), chunk("c"), chunk("", "stop")]
-    assert chunks[-1]["choices"] == []
-    assert chunks[-1]["usage"]["total_tokens"] == 4
-
-
-def test_a_completion_has_16_tokens_unless_told_or_less_if_the_context_is_small() -> None:
-    assert complete("x" * 100)[-1]["usage"]["completion_tokens"] == 16
-    assert complete("x" * 100, max_tokens=None)[-1]["usage"]["completion_tokens"] == 16
-    assert complete("x" * 100, max_tokens=20)[-1]["usage"]["completion_tokens"] == 20
-    assert complete("x" * 100, options={"context_length": 60})[-1]["usage"]["completion_tokens"] == 10
-    with pytest.raises(ContextLengthExceeded) as caught:
-        complete("x" * 100, max_tokens=16, options={"context_length": 60})
-    assert caught.value.param == "prompt"
-
-
-def test_every_prompt_gets_n_answers() -> None:
-    chunks = complete(["abcd", "xy"], n=2)
-    assert [text(chunks, index) for index in range(4)] == ["abcd", "abcd", "xy", "xy"]
-    assert [finish(chunks, index) for index in range(4)] == ["stop"] * 4
-    assert chunks[-1]["usage"]["prompt_tokens"] == 3
-    assert chunks[-1]["usage"]["completion_tokens"] == 6
-
-
-def test_prompts_run_side_by_side() -> None:
-    order = [chunk["choices"][0]["index"] for chunk in complete(["abcdef", "uvwxyz"])[:-1]]
-    assert order != sorted(order)
-
-
-def test_token_ids_are_prompts_too() -> None:
-    ids = EchoTokenizer().encode("héllo", add_special_tokens=False)
-    assert text(complete(ids)) == "héllo"
-    chunks = complete([ids, ids])
-    assert text(chunks, 1) == "héllo"
-
-
-def test_a_token_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        complete([EchoTokenizer().size])
-    assert caught.value.param == "prompt"
-
-
-@pytest.mark.parametrize("nothing", ["", None])
-def test_an_empty_prompt_begins_a_new_text(nothing: str | None) -> None:
-    chunks = complete(nothing)
-    assert (text(chunks), finish(chunks)) == ("", "stop")
-
-
-def test_echo_puts_the_prompt_first() -> None:
-    assert text(complete("abc", echo=True)) == "abcabc"
-    chunks = complete(["abc", "x"], echo=True, n=2, max_tokens=0)
-    assert [text(chunks, index) for index in range(4)] == ["abc", "abc", "x", "x"]
-    assert finish(chunks) == "length"
-    ids = EchoTokenizer().encode("é", add_special_tokens=False)
-    assert text(complete(ids, echo=True)) == "éé"
-
-
-def test_an_echoed_prompt_cannot_be_scored() -> None:
-    with pytest.raises(UnsupportedParameter) as caught:
-        complete("abc", echo=True, logprobs=0)
-    assert caught.value.param == "echo"
-
-
-def test_logprobs_of_a_completion_are_four_lists() -> None:
-    chunks = complete("abc🎉d", logprobs=1)
-    lists = [choice["logprobs"] for choice in choices(chunks) if choice["logprobs"]]
-    half = pytest.approx(math.log(0.5))
-    assert lists[0] == {
-        "tokens": ["ab"],
-        "token_logprobs": [half],
-        "top_logprobs": [{"ab": half}],
-        "text_offset": [0],
-    }
-    assert lists[1]["text_offset"] == [2]
-    assert lists[2]["tokens"] == ["bytes:\\xf0", "bytes:\\x9f", "bytes:\\x8e", "bytes:\\x89"]
-    assert lists[2]["text_offset"] == [3, 3, 3, 3]
-    assert lists[3]["text_offset"] == [4]
-    top = choices(complete("a", logprobs=5))[0]["logprobs"]["top_logprobs"][0]
-    assert list(top) == ["a", " ", "e", "t", "o"]
-
-
-def test_best_of_is_taken_where_it_asks_for_nothing() -> None:
-    assert text(complete("abc", n=2, best_of=2), 1) == "abc"
-    assert text(complete("abc", n=2, best_of=1), 1) == "abc"
-    with pytest.raises(UnsupportedValue):
-        complete("abc", best_of=2)
-    with pytest.raises(InvalidRequest):
-        complete("abc", n=3, best_of=2)
-
-
-def test_a_request_cannot_ask_for_thousands_of_choices() -> None:
-    with pytest.raises(InvalidRequest):
-        complete(["a"] * 100, n=100)
 
 
 @pytest.mark.parametrize("prompts", ["abc", ["abc", "def"]])

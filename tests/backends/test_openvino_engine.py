@@ -85,10 +85,14 @@ async def ask(engine: OpenVINOEngine, question: str, sampling: Sampling = GREEDY
     return answer
 
 
-async def idle(engine: OpenVINOEngine) -> None:
-    async with asyncio.timeout(20):
-        while engine.load().running:
+async def until(met: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():
             await asyncio.sleep(0.005)
+
+
+async def idle(engine: OpenVINOEngine) -> None:
+    await until(lambda: engine.load().running == 0)
 
 
 async def begun(engine: OpenVINOEngine, question: str = POEM, n: int = 1) -> AsyncGenerator[list[TokenOutput], None]:
@@ -243,9 +247,7 @@ def test_closing_a_generation_frees_it_at_once_and_harms_no_other(engine: OpenVI
         assert held.running >= 11
         for generation in doomed:
             await generation.aclose()
-        for _ in range(3):  # the step that ran, the step that frees, and the one that counts
-            await anext(unharmed)
-        assert engine.load().running == 1
+        await until(lambda: engine.load().running == 1, seconds=2)
         assert engine.load().cache_usage < held.cache_usage / 2
         await unharmed.aclose()
         await idle(engine)
@@ -309,9 +311,7 @@ def test_a_crash_of_the_engine_fails_its_requests_and_starts_another(gguf: Path)
             await running
         with pytest.raises(Unavailable):
             await ask(engine, PARIS)
-        async with asyncio.timeout(60):
-            while engine._process is None:
-                await asyncio.sleep(0.1)
+        await until(lambda: engine._process is not None, seconds=60)
         answer = await ask(engine, PARIS)
         await engine.stop()
         return answer
@@ -375,5 +375,5 @@ def test_a_model_that_cannot_be_opened_says_why(tmp_path: Path, gguf: Path) -> N
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(BackendLoadError, match="is not a tokenizer"):
         asyncio.run(open_engine(tmp_path))
-    with pytest.raises(BackendLoadError, match=r"device.*NOSUCH|NOSUCH.*device"):
+    with pytest.raises(BackendLoadError, match='"NOSUCH" name is not registered'):
         asyncio.run(open_engine(gguf, device="NOSUCH"))

@@ -1,0 +1,48 @@
+"""Writes the tables of backends' options into docs/backends.md: ``python -m specserve.options_docs [--check] [FILE]``.
+
+A table stands between ``<!-- options of package.module:Class -->`` and ``<!-- end of options -->``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import click
+from pydantic import BaseModel
+
+_TABLE = re.compile(r"(<!-- options of ([\w.]+):(\w+) -->\n).*?(<!-- end of options -->\n)", re.DOTALL)
+
+
+def rewrite(text: str) -> str:
+    """Put the current tables between their markers."""
+    return _TABLE.sub(lambda found: f"{found[1]}\n{_table(found[2], found[3])}\n{found[4]}", text)
+
+
+def _table(module: str, name: str) -> str:
+    options: type[BaseModel] = getattr(importlib.import_module(module), name)
+    rows = [
+        f"| `{key}` | {'' if field.default is None else f'`{json.dumps(field.default)}`'} | {field.description} |\n"
+        for key, field in options.model_fields.items()
+    ]
+    return "| Option | Default | Meaning |\n|---|---|---|\n" + "".join(rows)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the file is stale.")
+@click.argument("file", type=click.Path(path_type=Path, exists=True), default=Path("docs/backends.md"))
+def main(*, check: bool, file: Path) -> None:
+    """Write the tables of options into FILE."""
+    text = file.read_text(encoding="utf-8")
+    current = rewrite(text)
+    if text == current:
+        return
+    if check:
+        raise click.ClickException(f"{file} is stale: run `tox run -e generate`")
+    file.write_text(current, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
