@@ -17,7 +17,8 @@ from specserve.backends.openvino.process import EngineProcess
 from specserve.backends.openvino.tokenizer import FastTokenizer
 
 _SEED_RANGE = 1 << 32
-_LEAST_TOP_P = 1e-6  # the engine refuses 0, which means the same: only the likeliest
+_LEAST_TOP_P = 1e-6  # the engine refuses 0 and for min_p 1, which mean much the same: only the likeliest
+_MOST_MIN_P = 1 - 1e-6
 
 
 class OpenVINOEngine(Engine):
@@ -31,6 +32,7 @@ class OpenVINOEngine(Engine):
             launch: Starts an engine process that has the model open.
         """
         self._files = files
+        self._context_length = files.context_length
         self._launch = launch
         self._process: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -46,6 +48,8 @@ class OpenVINOEngine(Engine):
             BackendLoadError: It cannot be opened.
         """
         process = await self._launch()
+        if process.capacity is not None:
+            self._context_length = min(self._context_length, process.capacity)
         self._process = process
         self._supervisor = asyncio.create_task(self._supervise(process))
 
@@ -56,8 +60,8 @@ class OpenVINOEngine(Engine):
 
     @property
     def context_length(self) -> int:
-        """Most tokens of prompt and answer together."""
-        return self._files.context_length
+        """Most tokens of prompt and answer together: what the model was made for, if the KV cache can hold it."""
+        return self._context_length
 
     @property
     def chat_template(self) -> str | None:
@@ -218,6 +222,6 @@ def _config(sampling: Sampling) -> Mapping[str, int | float | bool]:
             "temperature": sampling.temperature,
             "top_p": max(sampling.top_p, _LEAST_TOP_P),
             "top_k": sampling.top_k,
-            "min_p": sampling.min_p,
+            "min_p": min(sampling.min_p, _MOST_MIN_P),
         }
     return config

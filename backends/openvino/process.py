@@ -17,10 +17,15 @@ _PATIENCE = 5.0  # seconds between asking the process to end and killing it
 
 
 class EngineProcess:
-    """A running engine. Bound to the event loop that started it."""
+    """A running engine. Bound to the event loop that started it.
+
+    Attributes:
+        capacity: Most tokens that its KV cache can hold, or None if it grows.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self.capacity: int | None = None
 
     @classmethod
     async def start(cls, order: Mapping[str, object]) -> EngineProcess:
@@ -43,6 +48,7 @@ class EngineProcess:
             await engine.stop(patience=0)
             raise
         if "ready" in reply:
+            engine.capacity = reply["capacity"]
             return engine
         await engine.stop()
         why = reply.get("failed", f"the engine process ended with code {process.returncode}")

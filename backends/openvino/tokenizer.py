@@ -17,8 +17,9 @@ from specserve.backends.local.engine import Tokenizer
 
 if TYPE_CHECKING:
     import tokenizers
-    from specserve.backends.openvino.gguf import Value
     from tokenizers.pre_tokenizers import PreTokenizer
+
+    from specserve.backends.openvino.gguf import Value
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # token types in a GGUF file

@@ -13,7 +13,8 @@ and then, at any time, requests (several ids are several answers to one prompt, 
     {"add": [ids], "seeds": [...], "prompt": [...], "config": {...}, "end_ids": [...]}
     {"cancel": [ids]}
 
-Out, ``{"ready": true}`` or ``{"failed": why}``, and then one line after each step::
+Out, ``{"ready": true, "capacity": most tokens the KV cache can hold}`` or ``{"failed": why}``, and then one line after
+each step::
 
     {"outputs": [[id, [tokens], [logprobs], end or null], ...], "running", "cache_usage"}
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import openvino_genai
 
 _OUT_OF_MEMORY = "!The model has no memory left for this request."
+_MODEL = "openvino_model.xml"
+_WARM_UP_TOKENS = 128  # a multiple of every engine's block length
 _STALLED_STEPS = 1000  # steps in a row that brought nothing to anybody: the scheduler is stuck
 
 
@@ -52,11 +55,13 @@ def main() -> int:
     if not line:
         return 0
     try:
-        pipeline = _open(json.loads(line))
+        order = json.loads(line)
+        pipeline = _open(order)
+        capacity = None if order["scheduler"]["cache_size"] == 0 else _warm_up(pipeline)
     except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
         _send(replies, {"failed": _short(error)})
         return 1
-    _send(replies, {"ready": True})
+    _send(replies, {"ready": True, "capacity": capacity})
     worker = _Worker(pipeline, replies)
     threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
@@ -180,6 +185,27 @@ class _Worker:
         self._stalled = 0
 
 
+def _warm_up(pipeline: openvino_genai.ContinuousBatchingPipeline) -> int:
+    """Generate once, which makes the engine compile its kernels; returns how many tokens its KV cache can hold.
+
+    The cache is counted in blocks, of which the engine tells only the share in use: one token takes one block, and from
+    what a longer prompt takes follows how long a block is.
+    """
+    shares = []
+    for length in (1, _WARM_UP_TOKENS - 1):  # and one generated token, whose cache entry is needed for a second
+        request = {"config": {"max_new_tokens": 2}, "end_ids": []}
+        handle = pipeline.add_request(0, _tensor([0] * length), _config(request, 0))
+        share = 0.0
+        while pipeline.has_non_finished_requests():
+            pipeline.step()
+            share = max(share, pipeline.get_metrics().cache_usage / 100)
+        shares.append(share)
+        del handle  # not earlier: a request ends with its handle
+    one_block, prompt = shares
+    block_length = _WARM_UP_TOKENS // round(prompt / one_block)
+    return int(block_length / one_block)
+
+
 def _tensor(tokens: list[int]) -> Any:
     import numpy as np
     import openvino as ov
@@ -195,8 +221,9 @@ def _config(request: dict[str, Any], seed: int) -> openvino_genai.GenerationConf
         setattr(config, name, value)
     config.rng_seed = seed
     config.stop_token_ids = set(request["end_ids"])
-    if request["end_ids"]:
-        config.set_eos_token_id(request["end_ids"][0])
+    if not request["end_ids"]:
+        config.ignore_eos = True  # the engine insists on an end of sequence
+    config.set_eos_token_id(next(iter(request["end_ids"]), 0))
     return config
 
 
@@ -222,19 +249,31 @@ def _open(order: dict[str, Any]) -> openvino_genai.ContinuousBatchingPipeline:
     if saved.is_dir():
         try:
             return open_path(saved)
-        except RuntimeError as error:
-            print(f"opening {saved} failed, converting {model} again: {_short(error)}", file=sys.stderr)  # noqa: T201
-            shutil.rmtree(saved, ignore_errors=True)
+        except RuntimeError:
+            if _readable(saved):
+                raise
     with _beside(saved) as folder:
         # The engine saves beside the path it is given, so it is given one of ours.
         link = folder / "model.gguf"
         link.symlink_to(model.resolve())
         pipeline = open_path(link, enable_save_ov_model=True)
         link.unlink()
-        if (folder / "openvino_model.xml").exists() and (folder / "openvino_model.bin").exists():
+        if (folder / _MODEL).exists():
             with contextlib.suppress(OSError):  # another process was first
                 folder.rename(saved)
         return pipeline
+
+
+def _readable(saved: Path) -> bool:
+    """Whether a saved model is whole; if not, it is put away."""
+    import openvino as ov
+
+    try:
+        ov.Core().read_model(saved / _MODEL)
+    except RuntimeError:
+        shutil.rmtree(saved, ignore_errors=True)
+        return False
+    return True
 
 
 @contextlib.contextmanager

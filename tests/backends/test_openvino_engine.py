@@ -227,7 +227,7 @@ def test_fifty_generations_at_once_all_complete(engine: OpenVINOEngine, run: Run
 
 def test_the_event_loop_runs_on_while_the_engine_steps(engine: OpenVINOEngine, run: Run) -> None:
     async def longest_pause() -> float:
-        long_prompt = asyncio.ensure_future(answers(engine, "word " * 3000, Sampling(max_tokens=2), 1))
+        long_prompt = asyncio.ensure_future(answers(engine, "word " * 1500, Sampling(max_tokens=2), 1))
         longest = 0.0
         while not long_prompt.done():
             before = time.perf_counter()
@@ -332,7 +332,7 @@ def test_a_prompt_that_the_cache_cannot_hold_is_outside_the_context(gguf: Path) 
         await engine.stop()
         return engine.context_length
 
-    assert 50_000 < asyncio.run(context_length()) < 100_000
+    assert 40_000 < asyncio.run(context_length()) < 50_000
 
 
 def test_the_converted_model_is_kept_in_the_cache_and_not_beside_the_file(
