@@ -1,0 +1,124 @@
+"""The requests that the kit may send, as data: each feeds as many checks as it can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from specserve.conformance.budget import UNBOUNDED_ANSWER, Cost
+from specserve.spec import document
+
+GENERATIVE = frozenset({"createChatCompletion", "createCompletion", "createEmbedding"})
+
+FAMILIES = ("models", "http", "errors", "chat", "tools", "structured", "logprobs", "completions", "embeddings")
+_PROFILE_FAMILIES = frozenset({"tools", "structured", "logprobs", "completions", "embeddings"})
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request, with placeholders (``$model``) where the target decides.
+
+    Attributes:
+        name: ``family.what``.
+        operation: The operationId that it speaks to, if any.
+        method: HTTP method.
+        path: Path under the base address, with placeholders.
+        profile: Sent only if the target declares it.
+        body: The JSON body, `None` if there is none or `raw` stands in its place.
+        raw: The body as text, for what is no JSON.
+        content_type: Of the body.
+        headers: Additional ones.
+        auth: ``key``, ``none``, ``wrong``, ``scheme`` or ``lower``: which Authorization goes out.
+        needs_key: Makes sense only for a target with a key.
+        expect: The statuses that answer it properly.
+        valid: Whether it conforms to the contract; the kit checks that before sending.
+        optional: The server may refuse it honestly, with a client error.
+        abandon: The kit closes the connection after the first event.
+        after: The exchange whose answer fills ``$piece``, ``$message`` and ``$tool_result``.
+        category: ``free``, ``cheap`` or ``costly``; the latter needs a yes.
+        billable: Whether a provider would bill it.
+    """
+
+    name: str
+    operation: str | None
+    method: str
+    path: str
+    profile: str
+    body: Any = None
+    raw: str | None = None
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    auth: str = "key"
+    needs_key: bool = False
+    expect: tuple[int, ...] = (200,)
+    valid: bool = True
+    optional: bool = False
+    abandon: bool = False
+    after: str | None = None
+    category: str = "free"
+    billable: bool = False
+
+    @property
+    def stream(self) -> bool:
+        """Whether it asks for an event stream."""
+        return isinstance(self.body, Mapping) and self.body.get("stream") is True
+
+    @property
+    def negative(self) -> bool:
+        """Whether the server must refuse it."""
+        return 200 not in self.expect
+
+
+def worst_case(exchange: Exchange, body: Any) -> Cost:
+    """The most that a request can cost: a token for every third character, and the full limit of every answer."""
+    if not exchange.billable or not isinstance(body, Mapping):
+        return Cost(exchange.billable)
+    prompt = len(str({key: body.get(key) for key in ("messages", "prompt", "input", "tools", "response_format")})) // 3
+    if exchange.operation == "createEmbedding":
+        return Cost(billable=True, prompt_tokens=prompt)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or UNBOUNDED_ANSWER
+    answers = (body.get("n") or 1) * (len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1)
+    return Cost(billable=True, prompt_tokens=prompt, completion_tokens=int(limit) * answers)
+
+
+@cache
+def load() -> dict[str, Exchange]:
+    """All exchanges by name: free ones first, then in the order of the files."""
+    operations = {operation.operation_id: operation for operation in document.operations(document.load())}
+    found = [
+        _exchange(family, name, row, operations)
+        for family in FAMILIES
+        for name, row in _rows(family)
+    ]
+    return {exchange.name: exchange for exchange in sorted(found, key=lambda exchange: exchange.billable)}
+
+
+def _rows(family: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    text = files("specserve.conformance.exchanges").joinpath(f"{family}.yaml").read_text(encoding="utf-8")
+    for name, row in document.parse(text).items():
+        if not name.startswith("."):
+            yield name, row
+
+
+def _exchange(family: str, name: str, row: dict[str, Any], operations: Mapping[str, document.Operation]) -> Exchange:
+    row = dict(row)
+    operation = operations[row["operation"]] if "operation" in row else None
+    expect = tuple(row.pop("expect", (400, 422) if family == "errors" else (200,)))
+    positive = 200 in expect
+    generative = operation is not None and operation.operation_id in GENERATIVE
+    billable = bool(row.pop("billable", positive and generative))
+    return Exchange(
+        name=name,
+        operation=row.pop("operation", None),
+        method=row.pop("method", operation.method.upper() if operation else "GET"),
+        path=row.pop("path", operation.path if operation else "/"),
+        profile=row.pop("profile", family if family in _PROFILE_FAMILIES else "core"),
+        expect=expect,
+        valid=bool(row.pop("valid", expect == (200,))),
+        category=row.pop("class", "cheap" if billable else "free"),
+        billable=billable,
+        **row,
+    )
