@@ -37,7 +37,7 @@ class Exchange:
         valid: Whether it conforms to the contract; the kit checks that before sending.
         optional: The server may refuse it honestly, with a client error.
         abandon: The kit closes the connection after the first event.
-        after: The exchange whose answer fills ``$piece``, ``$message`` and ``$tool_result``.
+        after: The exchange that goes before; its answer fills ``$piece``, ``$message`` and ``$tool_result``.
         category: ``free``, ``cheap`` or ``costly``; the latter needs a yes.
         billable: Whether a provider would bill it.
     """
@@ -93,7 +93,8 @@ def load() -> dict[str, Exchange]:
         for family in FAMILIES
         for name, row in _rows(family)
     ]
-    return {exchange.name: exchange for exchange in sorted(found, key=lambda exchange: exchange.billable)}
+    ordered = sorted(found, key=lambda exchange: exchange.billable or exchange.after is not None)
+    return {exchange.name: exchange for exchange in ordered}
 
 
 def _rows(family: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -79,6 +79,8 @@ class Requirement:
         also: Patterns of exchanges that it is judged on as well, if they are sent.
         determinism: ``protocol`` (any model), ``forced`` (the protocol forces the model) or ``sampled``.
         sdk: Official clients need it, so that it counts in the *sdk* verdict.
+        rule: A check that several requirements share: ``answered``, ``refused`` (any client error) or ``status``
+            (those that the exchange expects).
         schema: The part of a schema that it stands for; then no check needs to be written.
         mutants: The broken servers that it must find out.
         known: Known deviations, of OpenAI itself as well.
@@ -95,6 +97,7 @@ class Requirement:
     also: tuple[str, ...]
     determinism: str
     sdk: bool
+    rule: str | None
     schema: SchemaPart | None
     mutants: tuple[str, ...]
     known: tuple[Deviation, ...]
@@ -162,6 +165,7 @@ def _requirement(family: str, identifier: str, row: Mapping[str, Any]) -> Requir
         also=tuple(row.get("also", ())),
         determinism=row.get("determinism", "protocol"),
         sdk=bool(row.get("sdk", False)),
+        rule=row.get("rule"),
         schema=schema,
         mutants=tuple(row.get("mutants", ())),
         known=tuple(Deviation(**entry) for entry in row.get("known", ())),
