@@ -1,0 +1,50 @@
+"""One self-contained page for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+import jinja2
+
+from specserve.conformance.statuses import MEANING, Status
+
+# A page shows what needs a person's eye first.
+_ORDER = ("ERROR", "FAIL", "SILENT", "INCONCLUSIVE", "NOT_RUN", "WARN", "UNSUPPORTED", "PASS", "SKIP")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["pretty"] = _pretty
+    return environment.from_string(files("specserve.conformance.report").joinpath("page.html.jinja").read_text("utf-8"))
+
+
+def html(document: Mapping[str, Any]) -> str:
+    """Render the page."""
+    declared = {name: position for position, name in enumerate(document["target"]["profiles"])}
+    rows = sorted(document["requirements"], key=lambda row: (declared.get(row["profile"], len(declared)), row["profile"]))
+    profiles = [(name, _sections(list(group))) for name, group in groupby(rows, key=lambda row: row["profile"])]
+    attention = [row for name in _ORDER[:6] for row in document["requirements"] if row["status"] == name]
+    return _template().render(
+        document=document,
+        profiles=profiles,
+        attention=attention,
+        statuses=[(name, document["counts"][name], MEANING[Status(name)]) for name in _ORDER],
+    )
+
+
+def _sections(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    return [(family, list(group)) for family, group in groupby(rows, key=lambda row: row["family"])]
+
+
+def _pretty(text: str) -> str:
+    """JSON with line breaks; anything else as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
