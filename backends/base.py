@@ -104,6 +104,13 @@ class Backend(ABC):
     def capabilities(self) -> Capabilities:
         """What the model can do. Called after `start`; must not change until `stop`."""
 
+    def prepare(self) -> None:  # noqa: B027  most have nothing to begin early
+        """Begin, without waiting and before there is an event loop, what `start` will wait for. Optional.
+
+        For what costs seconds whatever the model, such as a process that imports a large library. Must not fail: what
+        goes wrong is found again, and told, by `start`.
+        """
+
     @abstractmethod
     async def start(self) -> None:
         """Load the model. Return when it can answer; raise `BackendLoadError` with the cause if it cannot."""

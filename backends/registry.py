@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,7 @@ class Registry:
             BackendLoadError: A backend is unknown or its settings are wrong.
         """
         self._models: dict[str, ServedModel] = {}
+        self._starting: asyncio.Task[None] | None = None
         for settings in models:
             if settings.id in self._models:
                 raise BackendLoadError(f"two models have the id {settings.id!r}")
@@ -92,25 +94,49 @@ class Registry:
         except KeyError:
             raise ModelNotFound("The requested model does not exist.", param="model") from None
 
+    def prepare(self) -> None:
+        """Let the backends begin what takes long, while the rest of the server is put together."""
+        for model in self:
+            model.backend.prepare()
+
     async def start(self) -> None:
-        """Load every model, one after the other.
+        """Load every model, side by side. Who calls while that goes on waits for the same end.
 
         Raises:
-            BackendLoadError: One could not be loaded; those before it are unloaded again.
+            BackendLoadError: One could not be loaded; the others are unloaded again.
         """
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await self._starting
+
+    async def _start(self) -> None:
         try:
-            for model in self:
-                try:
-                    await model.backend.start()
-                except ModuleNotFoundError as error:
-                    raise missing_library(model.backend.settings.backend, error) from error
-                except BackendLoadError as error:
-                    raise BackendLoadError(f"model {model.id!r}: {error}") from error
+            async with asyncio.TaskGroup() as loading:
+                for model in self:
+                    loading.create_task(_load(model))
+        except BaseExceptionGroup as errors:
+            await self._unload()
+            raise errors.exceptions[0] from None
         except BaseException:
-            await self.stop()
+            await self._unload()
             raise
 
     async def stop(self) -> None:
-        """Unload every model."""
+        """Unload every model; one that is still loading is given up."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._unload()
+
+    async def _unload(self) -> None:
         for model in self:
             await model.backend.stop()
+
+
+async def _load(model: ServedModel) -> None:
+    try:
+        await model.backend.start()
+    except ModuleNotFoundError as error:
+        raise missing_library(model.backend.settings.backend, error) from error
+    except BackendLoadError as error:
+        raise BackendLoadError(f"model {model.id!r}: {error}") from error

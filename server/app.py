@@ -16,44 +16,41 @@ from starlette.middleware.cors import CORSMiddleware
 from specserve import __version__
 from specserve.auth import AuthMiddleware, KeyRing
 from specserve.backends.registry import Registry
+from specserve.binding import check_bound
 from specserve.docs_page import DocsMiddleware
 from specserve.errors import ErrorMiddleware
 from specserve.logs import AccessLogMiddleware
 from specserve.paths import BASE_PATH, PathMiddleware
 from specserve.request_id import RequestIdMiddleware
-from specserve.resolver import HandlerResolver, check_bound
+from specserve.resolver import HandlerResolver
 from specserve.settings import Settings
 from specserve.shutdown import ShutdownMiddleware
 from specserve.spec.document import load, operations, parameters
 from specserve.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
 
 
-def create_app(settings: Settings, keys: KeyRing | None = None) -> AsyncApp:
-    """Make the ASGI application of one server. Models are loaded by its lifespan, not here.
+def create_app(settings: Settings, registry: Registry) -> AsyncApp:
+    """Make the ASGI application of one server.
 
     Args:
         settings: The server's settings.
-        keys: The keys that open it, if they are not just those of the settings.
+        registry: Its models. They are loaded by the application's lifespan, if they are not loading already.
 
     Raises:
         UnboundOperations: The spec and the handlers do not match.
-        BackendLoadError: A model's backend is unknown or its settings are wrong.
     """
     document = load()
     check_bound(document)
-    registry = Registry(
-        settings.models, max_concurrent=settings.max_concurrent_requests, max_queued=settings.max_queued_requests
-    )
     app = AsyncApp(
         __name__,
         lifespan=partial(_lifespan, settings=settings, registry=registry, document=document),
-        middlewares=_middlewares(settings, keys or KeyRing.from_settings(settings), document),
+        middlewares=_middlewares(settings, document),
     )
     app.add_api(document, base_path=BASE_PATH, resolver=HandlerResolver())
     return app
 
 
-def _middlewares(settings: Settings, keys: KeyRing, document: dict[str, Any]) -> list[Any]:
+def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
     """The way of a request, outermost first."""
     return [
         RequestIdMiddleware,
@@ -61,7 +58,7 @@ def _middlewares(settings: Settings, keys: KeyRing, document: dict[str, Any]) ->
         ShutdownMiddleware,
         *_cors(settings),
         ErrorMiddleware,
-        partial(AuthMiddleware, keyring=keys),
+        partial(AuthMiddleware, keyring=KeyRing.from_settings(settings)),
         partial(DocsMiddleware, document=document),
         partial(PathMiddleware, document=document),
         RoutingMiddleware,

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -19,11 +20,11 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve import announcement, listening, logs
-from specserve.app import create_app
 from specserve.auth import generate_key, is_loopback
 from specserve.backends.errors import BackendLoadError
+from specserve.backends.registry import Registry
+from specserve.binding import UnboundOperations
 from specserve.protocol import Protocol
-from specserve.resolver import UnboundOperations
 from specserve.settings import Settings
 
 # Longer than clients keep idle connections (5 s in httpx): the one who may send next should be the one who closes.
@@ -34,7 +35,20 @@ _LAST_WORDS_SECONDS = 2
 _START_UP_ERRORS = (listening.AddressError, BackendLoadError, UnboundOperations)
 
 
-def serve(settings: Settings, app_factory: Callable[[Settings], ASGIApp] = create_app) -> int:
+AppFactory = Callable[[Settings, Registry], ASGIApp]
+
+
+def _app(settings: Settings, registry: Registry) -> ASGIApp:
+    # Imported late: it takes seconds, in which the models can load.
+    with warnings.catch_warnings():
+        # Connexion imports Starlette's test client, which tells tests to use another library. Nobody here can.
+        warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
+        from specserve.app import create_app
+
+    return create_app(settings, registry)
+
+
+def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app) -> int:
     """Serve until a signal ends it; return the exit status.
 
     The first SIGTERM or SIGINT lets running requests finish within the grace period, the second ends at once.
@@ -50,7 +64,7 @@ def serve(settings: Settings, app_factory: Callable[[Settings], ASGIApp] = creat
     try:
         sockets = listening.bind(settings.host, settings.port)
         announcement.loading(settings.models)
-        start = _Start(app_factory(settings))
+        start = _Start(registry, lambda: app_factory(settings, registry))
         server = _Server(settings, start, sockets, made_key)
         try:
             server.run(sockets)
@@ -67,25 +81,39 @@ def serve(settings: Settings, app_factory: Callable[[Settings], ASGIApp] = creat
 
 
 class _Start:
-    """Stands before the application and keeps the exception that its start ended in: a person should read it once."""
+    """Stands before the application and makes it while the models load.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Keeps the exception that the start ended in: a person should read it once.
+    """
+
+    def __init__(self, registry: Registry, make_app: Callable[[], ASGIApp]) -> None:
+        self._registry = registry
+        self._make_app = make_app
+        self._app: ASGIApp | None = None
         self.failure: BaseException | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
+        if scope["type"] != "lifespan" and self._app is not None:
             await self._app(scope, receive, send)
             return
 
         async def send_without_traceback(message: Message) -> None:
             await send({"type": message["type"]})
 
+        loading = asyncio.create_task(self._registry.start())
         try:
+            try:
+                self._app = await asyncio.to_thread(self._make_app)
+            except BaseException:
+                await send({"type": "lifespan.startup.failed"})
+                raise
             await self._app(scope, receive, send_without_traceback)
         except BaseException as error:
             self.failure = error
             raise
+        finally:
+            await self._registry.stop()
+            await asyncio.gather(loading, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
-import re
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
@@ -20,14 +18,10 @@ from starlette.responses import Response
 
 from specserve import handlers
 from specserve.backends.errors import InvalidRequest
-from specserve.spec.document import operations
+from specserve.binding import handler_name
 from specserve.violations import format_path
 
 Handler = Callable[..., Awaitable[Response]]
-
-
-class UnboundOperations(Exception):
-    """The contract and the handlers do not match; the message holds the dotted names."""
 
 
 class HandlerResolver(Resolver):
@@ -52,12 +46,6 @@ class HandlerResolver(Resolver):
         return Resolution(_endpoint(handler), operation.operation_id)
 
 
-def handler_name(package: str, path: str, operation_id: str) -> str:
-    """The rule: package, first segment of the path, operationId in snake_case."""
-    module = path.strip("/").split("/")[0]
-    return f"{package}.{module}.{re.sub(r'(?<!^)(?=[A-Z])', '_', operation_id).lower()}"
-
-
 def find_handler(name: str) -> Handler:
     """Import a handler by its dotted name.
 
@@ -72,29 +60,6 @@ def find_handler(name: str) -> Handler:
             raise  # the module is there, something that it needs is not
         raise ResolverError(f"there is no handler {name}") from error
     return handler
-
-
-def check_bound(document: dict[str, Any], package: ModuleType = handlers) -> None:
-    """Compare the operations of the spec with the public coroutine functions of the handlers, both ways.
-
-    Raises:
-        UnboundOperations: An operation has no handler, or a handler no operation.
-    """
-    wanted = {handler_name(package.__name__, o.path, o.operation_id) for o in operations(document)}
-    present = set()
-    for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if module_info.name.rpartition(".")[2].startswith("_"):
-            continue
-        module = importlib.import_module(module_info.name)
-        present |= {
-            f"{module.__name__}.{name}"
-            for name, value in vars(module).items()
-            if inspect.iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
-        }
-    faults = [f"operation without handler: {name}" for name in sorted(wanted - present)]
-    faults += [f"handler without operation: {name}" for name in sorted(present - wanted)]
-    if faults:
-        raise UnboundOperations("; ".join(faults))
 
 
 def _endpoint(handler: Handler) -> Handler:
@@ -126,6 +91,3 @@ def _parse(model: type[BaseModel], body: Any) -> BaseModel:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         param = format_path(first["loc"])
         raise InvalidRequest(f"Invalid value for '{param}'.", param=param) from error
-
-
-__all__ = ["HandlerResolver", "UnboundOperations", "check_bound", "handler_name"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from specserve.backends.errors import BackendLoadError
+from specserve.backends.registry import Registry
 from specserve.settings import Settings
 from specserve.settings_sources import (
     CONFIG_VARIABLE,
@@ -60,11 +61,16 @@ def _serve(config: Path | None, **flags: Any) -> None:
         settings = load(flags, config=config)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    with warnings.catch_warnings():
-        # Connexion imports Starlette's test client, which tells tests to use another library. Nobody here can.
-        warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
-        from specserve.process import serve as run
-    click.get_current_context().exit(run(settings))
+    try:
+        registry = Registry(
+            settings.models, max_concurrent=settings.max_concurrent_requests, max_queued=settings.max_queued_requests
+        )
+    except BackendLoadError as error:
+        raise click.ClickException(str(error)) from None
+    registry.prepare()
+    from specserve.process import serve as run
+
+    click.get_current_context().exit(run(settings, registry))
 
 
 serve = _ServeCommand(

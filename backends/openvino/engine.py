@@ -41,13 +41,16 @@ class OpenVINOEngine(Engine):
         self._sequences: dict[int, _Sequence] = {}
         self._load = Load()
 
-    async def start(self) -> None:
+    async def start(self, launched: Awaitable[EngineProcess] | None = None) -> None:
         """Open the model.
+
+        Args:
+            launched: The first engine process, if it is starting already.
 
         Raises:
             BackendLoadError: It cannot be opened.
         """
-        process = await self._launch()
+        process = await (launched or self._launch())
         if process.capacity is not None:
             self._context_length = min(self._context_length, process.capacity)
         self._process = process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -16,6 +17,21 @@ _LONGEST_LINE = 1 << 26
 _PATIENCE = 5.0  # seconds between asking the process to end and killing it
 
 
+class Spawned:
+    """An engine process that was just started and has been told nothing yet; it imports its library meanwhile."""
+
+    def __init__(self) -> None:
+        self.popen = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)  # noqa: S603
+
+    def end(self) -> None:
+        """End a process that is not needed after all: without input it leaves."""
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.popen.kill()
+        self.popen.wait()
+
+
 class EngineProcess:
     """A running engine. Bound to the event loop that started it.
 
@@ -23,24 +39,34 @@ class EngineProcess:
         capacity: Most tokens that its KV cache can hold, or None if it grows.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        pipes: tuple[asyncio.WriteTransport, asyncio.ReadTransport],
+        stdout: asyncio.StreamReader,
+    ) -> None:
+        self._popen = popen
+        self._stdin, self._pipe = pipes
+        self._stdout = stdout
         self.capacity: int | None = None
 
     @classmethod
-    async def start(cls, order: Mapping[str, object]) -> EngineProcess:
+    async def start(cls, order: Mapping[str, object], spawned: Spawned | None = None) -> EngineProcess:
         """Start the process and wait until it has opened the model.
 
         Args:
             order: What to open; see `worker.py`.
+            spawned: The process, if it was started before.
 
         Raises:
             BackendLoadError: The model could not be opened.
         """
-        process = await asyncio.create_subprocess_exec(
-            *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE
-        )
-        engine = cls(process)
+        spawned = spawned or Spawned()
+        try:
+            engine = await cls._connect(spawned.popen)
+        except BaseException:
+            spawned.end()
+            raise
         try:
             engine.send(order)
             reply: dict[str, Any] = await anext(engine.reports(), {})
@@ -51,36 +77,43 @@ class EngineProcess:
             engine.capacity = reply["capacity"]
             return engine
         await engine.stop()
-        why = reply.get("failed", f"the engine process ended with code {process.returncode}")
+        why = reply.get("failed", f"the engine process ended with code {spawned.popen.returncode}")
         raise BackendLoadError(f"OpenVINO cannot open {order['model']}: {why}")
+
+    @classmethod
+    async def _connect(cls, popen: subprocess.Popen[bytes]) -> EngineProcess:
+        loop = asyncio.get_running_loop()
+        stdout = asyncio.StreamReader(limit=_LONGEST_LINE)
+        pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), popen.stdout)
+        stdin, _ = await loop.connect_write_pipe(asyncio.Protocol, popen.stdin)
+        return cls(popen, (stdin, pipe), stdout)
 
     @property
     def pid(self) -> int:
         """The process's id."""
-        return self._process.pid
+        return self._popen.pid
 
     def send(self, message: Mapping[str, object]) -> None:
         """Send one message; never waits. Nothing happens if the process is gone: its reports have ended then."""
-        stdin = self._process.stdin
-        if stdin is not None and not stdin.is_closing():
-            stdin.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        if not self._stdin.is_closing():
+            self._stdin.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     async def reports(self) -> AsyncIterator[dict[str, Any]]:
         """What the process reports, until it ends."""
-        stdout = self._process.stdout
-        while stdout is not None:
-            line = await stdout.readline()
+        while True:
+            line = await self._stdout.readline()
             if not line.endswith(b"\n"):
                 return
             yield json.loads(line)
 
     async def stop(self, patience: float = _PATIENCE) -> None:
         """Let the process finish its step and end; kill it if that takes too long."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), patience)
-        except TimeoutError:
+            await asyncio.to_thread(self._popen.wait, patience)
+        except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+                self._popen.kill()
+            await asyncio.to_thread(self._popen.wait)
+        self._pipe.close()
+        await asyncio.sleep(0)  # the loop closes the pipes now

@@ -10,9 +10,9 @@ from pathlib import Path
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.openvino.engine import OpenVINOEngine
-from specserve.backends.openvino.model_files import ModelFiles, converted_dir, read_files
+from specserve.backends.openvino.model_files import converted_dir, read_files
 from specserve.backends.openvino.options import parse_options
-from specserve.backends.openvino.process import EngineProcess
+from specserve.backends.openvino.process import EngineProcess, Spawned
 from specserve.backends.weights import resolve
 
 
@@ -40,16 +40,34 @@ class OpenVINOText(LocalBackend):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self._options = parse_options(settings.options)
+        self._spawned: Spawned | None = None
+
+    def prepare(self) -> None:
+        """Start the engine process, which takes a second to import its library."""
+        self._spawned = Spawned()
 
     async def open_engine(self) -> OpenVINOEngine:
-        """Read the model's files and start the engine process with the model open."""
-        files = await asyncio.to_thread(self._read_files)
-        engine = OpenVINOEngine(files, functools.partial(EngineProcess.start, self._order(files.path)))
-        await engine.start()
+        """Let the engine process open the model, and read the model's files meanwhile."""
+        spawned, self._spawned = self._spawned, None
+        path = await asyncio.to_thread(resolve, self.settings.source)
+        launch = functools.partial(EngineProcess.start, self._order(path))
+        first = asyncio.create_task(launch(spawned))
+        try:
+            files = await asyncio.to_thread(read_files, path, self._options)
+        except BaseException:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            raise
+        engine = OpenVINOEngine(files, launch)
+        await engine.start(first)
         return engine
 
-    def _read_files(self) -> ModelFiles:
-        return read_files(resolve(self.settings.source), self._options)
+    async def stop(self) -> None:
+        """Stop the engine, also one that was prepared and never opened."""
+        await super().stop()
+        if self._spawned is not None:
+            self._spawned.end()
+            self._spawned = None
 
     def _order(self, path: Path) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""

@@ -51,6 +51,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     replies = _claim_stdout()
+    with contextlib.suppress(ImportError):  # told when the order has come
+        import openvino_genai  # noqa: F401  takes a second, in which the server gets ready to say what to open
     line = sys.stdin.buffer.readline()
     if not line:
         return 0

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from specserve.backends.errors import BackendLoadError
 from specserve.process import serve
+from specserve.backends.registry import Registry
 from specserve.settings import Settings
 from specserve.shutdown import ShutdownMiddleware
 
@@ -56,7 +57,10 @@ async def lifespan(app):
     print("models are unloaded", flush=True)
 
 routes = [Route("/stream", stream), Route("/wait", wait), Route("/echo", echo, methods=["POST"])]
-sys.exit(serve(Settings(**options), lambda settings: ShutdownMiddleware(Starlette(routes=routes, lifespan=lifespan))))
+app = ShutdownMiddleware(Starlette(routes=routes, lifespan=lifespan))
+settings = Settings(**options)
+registry = Registry(settings.models, max_concurrent=1, max_queued=0)
+sys.exit(serve(settings, registry, lambda settings, registry: app))
 """
 
 
