@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from specserve.backends.errors import BackendLoadError
+from specserve.backends.options import Options
 
 
-class TextOptions(BaseModel):
+class TextOptions(Options):
     """What an OpenVINO text model can be told."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: Annotated[str, Field(min_length=1, description="OpenVINO device, such as CPU or GPU.")] = "CPU"
     cache_size_gb: Annotated[int, Field(ge=0, description="KV cache in GiB; 0 lets it grow as requests need it.")] = 2
@@ -53,20 +50,3 @@ class TextOptions(BaseModel):
         if self.num_threads is not None:
             properties["INFERENCE_NUM_THREADS"] = self.num_threads
         return properties
-
-
-def parse_options(options: Mapping[str, Any]) -> TextOptions:
-    """Validate what the operator wrote.
-
-    Raises:
-        BackendLoadError: An option is unknown or has a wrong value; the message names it.
-    """
-    try:
-        return TextOptions.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(TextOptions.model_fields))
-            raise BackendLoadError(f"there is no option {name!r}; known are {known}") from error
-        raise BackendLoadError(f"option {name!r}: {first['msg']}") from error

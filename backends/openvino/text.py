@@ -11,8 +11,9 @@ from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir, read_files
-from specserve.backends.openvino.options import parse_options
+from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.process import EngineProcess, Spawned
+from specserve.backends.options import parse_options
 from specserve.backends.weights import resolve
 
 
@@ -39,7 +40,7 @@ class OpenVINOText(LocalBackend):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        self._options = parse_options(settings.options)
+        self._options = parse_options(TextOptions, settings.options)
         self._spawned: Spawned | None = None
 
     def prepare(self) -> None:

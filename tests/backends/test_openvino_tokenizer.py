@@ -11,8 +11,9 @@ from tokenizers import decoders, models
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.openvino.gguf import read_metadata
 from specserve.backends.openvino.model_files import makes_embeddings, read_files
-from specserve.backends.openvino.options import TextOptions, parse_options
+from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.tokenizer import FastTokenizer, tokenizer_from_gguf, tokenizer_from_json
+from specserve.backends.options import parse_options
 from specserve.backends.weights import resolve
 
 TEXTS = [
@@ -99,12 +100,12 @@ def test_options_override_what_the_file_tells(gguf: Path) -> None:
 
 def test_an_unknown_option_is_refused_by_name() -> None:
     with pytest.raises(BackendLoadError, match="'cache_sise_gb'"):
-        parse_options({"cache_sise_gb": 3})
+        parse_options(TextOptions, {"cache_sise_gb": 3})
 
 
 def test_a_wrong_value_is_refused_by_the_name_of_its_option() -> None:
     with pytest.raises(BackendLoadError, match="'max_num_seqs'"):
-        parse_options({"max_num_seqs": 0})
+        parse_options(TextOptions, {"max_num_seqs": 0})
 
 
 def sentencepiece_json(path: Path) -> Path:
