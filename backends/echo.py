@@ -48,7 +48,7 @@ _FIRST_PAIR = 256 + len(_CONTROL)
 _PRINTABLE = range(0x20, 0x7F)
 
 _TEMPLATE = """{% for message in messages %}
-{{- '<|' + message.role + '|>' + message.content + '<|end|>' }}
+{{- message.name + ': ' if message.name }}{{ '<|' + message.role + '|>' + message.content + '<|end|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
@@ -75,14 +75,24 @@ class EchoTokenizer(Tokenizer):
     Ids: bytes below 256, then the control tokens, then the pairs.
     """
 
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        """See `Tokenizer`."""
+        return {text: 256 + at for at, text in enumerate(_CONTROL)}
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """See `Tokenizer`. Any text; what UTF-8 cannot say becomes a question mark."""
+        return self.encode_guarded(text, "")
+
+    def encode_guarded(self, text: str, guard: str) -> list[int]:
+        """See `Tokenizer`."""
         ids: list[int] = []
         for piece in re.split("(" + "|".join(map(re.escape, _CONTROL)) + ")", text):
             if piece in _CONTROL:
                 ids.append(256 + _CONTROL.index(piece))
             else:
-                ids += map(_token_id, re.findall(rb"[ -~]{2}|.", piece.encode(errors="replace"), re.DOTALL))
+                data = (piece.replace(guard, "") if guard else piece).encode(errors="replace")
+                ids += map(_token_id, re.findall(rb"[ -~]{2}|.", data, re.DOTALL))
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -15,6 +15,7 @@ from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
+from specserve.backends.local.prompts import ChatPrompts
 from specserve.generated.models import ChatCompletionRequestUserMessage
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class LocalBackend(Backend):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self._engine: Engine | None = None
-        self._template: ChatTemplate | None = None
+        self._prompts: ChatPrompts | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._capabilities: Capabilities | None = None
 
@@ -75,7 +76,8 @@ class LocalBackend(Backend):
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"tokenize-{self.settings.id}")
         self._engine = await self.open_engine()
         source = self._engine.chat_template
-        self._template = None if source is None else ChatTemplate(source, self._engine.special_tokens)
+        if source is not None:
+            self._prompts = ChatPrompts(ChatTemplate(source, self._engine.special_tokens), self._engine.tokenizer)
         self._capabilities = self.declare(self._engine)
 
     async def stop(self) -> None:
@@ -112,7 +114,7 @@ class LocalBackend(Backend):
     def declare(self, engine: Engine) -> Capabilities:
         """What `capabilities` says, made once at start. A subclass that does more adds to it."""
         operations = {"createCompletion": (_BOTH | _COMPLETION_ONLY | self.features) - _CHAT_ONLY}
-        if self._template is not None:
+        if self._prompts is not None:
             chat = _BOTH | {"max_completion_tokens", "messages"} | self.features
             operations["createChatCompletion"] = chat - _COMPLETION_ONLY
         return Capabilities(operations, context_length=engine.context_length)
@@ -197,15 +199,12 @@ class LocalBackend(Backend):
         )
 
     async def _chat_ids(self, messages: Sequence[Any]) -> list[int]:
-        template, tokenizer = self._template, self.engine.tokenizer
-        if template is None:
+        prompts = self._prompts
+        if prompts is None:
             raise OperationNotSupported("This model has no chat template: use completions.", param="model")
         plain_messages = template_messages(messages)
         size = sum(len(message["content"]) for message in plain_messages)
-        # The template writes the special tokens itself.
-        return await self._off_loop(
-            lambda: tokenizer.encode(template.render(plain_messages), add_special_tokens=False), size
-        )
+        return await self._off_loop(lambda: prompts.ids(plain_messages, {}), size)
 
     async def token_ids(self, prompt: Any, param: str = "prompt") -> list[list[int]]:
         """Token ids of each prompt: text as it stands, after the token that begins a text if the model has one.

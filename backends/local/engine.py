@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +78,23 @@ class Tokenizer(ABC):
         Raises:
             IndexError: No such token.
         """
+
+    @property
+    def control_tokens(self) -> Mapping[str, int]:
+        """The control tokens that `encode` recognises in a text, with their ids: those that have no bytes.
+
+        A tokenizer that names any reads guards as well; see `encode_guarded`.
+        """
+        return {}
+
+    def encode_guarded(self, text: str, guard: str) -> list[int]:
+        """As `encode` of `text` without `guard`, but a control token with `guard` in it is plain text.
+
+        Args:
+            text: What a chat template made of guarded messages; see `literal.py`.
+            guard: One character.
+        """
+        return self.encode(text.replace(guard, ""), add_special_tokens=False)
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.engine import Tokenizer
+from specserve.backends.openvino.guarded_tokenizer import GuardedTokenizer
 
 if TYPE_CHECKING:
     import tokenizers
@@ -51,11 +52,21 @@ class FastTokenizer(Tokenizer):
     def __init__(self, tokenizer: tokenizers.Tokenizer, pieces: Sequence[bytes]) -> None:
         self._tokenizer = tokenizer
         self._pieces = pieces
+        self._guarded = GuardedTokenizer(tokenizer)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; special tokens that stand in the text as text are recognised."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
+
+    @property
+    def control_tokens(self) -> Mapping[str, int]:
+        """The texts of the special tokens, and their ids."""
+        return self._guarded.control_tokens
+
+    def encode_guarded(self, text: str, guard: str) -> list[int]:
+        """Token ids of `text` without `guard`, where a special token with `guard` in it is plain text."""
+        return self._guarded.encode(text, guard)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The exact bytes a token stands for, perhaps part of a character; empty for control tokens."""

@@ -1,0 +1,83 @@
+"""Keeps what a client wrote text: a control token in a prompt comes from the chat template, never from a message.
+
+``<|im_end|>`` in a message would else end that message, and let whoever wrote it speak in any role. So each control
+token in the client's strings gets a guard, one character that no client sent, and the tokenizer reads a guarded token
+as the characters it is made of. Strings without control tokens are left alone, and so are their token ids.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+GUARDS = range(0x10F000, 0x10FFFE)
+"""Code points of private use: no template looks for them, and no normalisation changes them."""
+
+
+class Literal:
+    """Guards the control tokens of one model.
+
+    Args:
+        control_tokens: Their texts; see `Tokenizer.control_tokens`.
+    """
+
+    def __init__(self, control_tokens: Iterable[str]) -> None:
+        texts = sorted(filter(None, control_tokens), key=len, reverse=True)
+        self._whole = re.compile("|".join(map(re.escape, texts))) if texts else None
+        self._beginnings = {text[:size] for text in texts for size in range(1, len(text))}
+        self._endings = {text[-size:] for text in texts for size in range(1, len(text))}
+        self._longest = max(map(len, texts), default=0)
+
+    def guarded(self, value: Any) -> tuple[Any, str]:
+        """`value` with a guard in each control token of its strings, keys included, and the guard.
+
+        The guard is empty if there is none to write, and then `value` is what it was. A string that begins or ends
+        with a part of a control token gets one too, for a template may put the rest of it beside.
+        """
+        if self._whole is None or not any(self._suspicious(text) for text in _strings(value)):
+            return value, ""
+        written = {character for text in _strings(value) for character in text}
+        guard = next(chr(point) for point in GUARDS if chr(point) not in written)
+        return self._mark(value, guard), guard
+
+    def _suspicious(self, text: str) -> bool:
+        return bool(self._whole and self._whole.search(text)) or self._cut(text) != (0, 0)
+
+    def _cut(self, text: str) -> tuple[int, int]:
+        """Whether `text` begins with the rest, and ends with the beginning of a control token, as lengths."""
+        most = min(len(text), self._longest - 1)
+        first = next((size for size in range(most, 0, -1) if text[:size] in self._endings), 0)
+        last = next((size for size in range(most, 0, -1) if text[-size:] in self._beginnings), 0)
+        return first, last
+
+    def _mark(self, value: Any, guard: str) -> Any:
+        if isinstance(value, str):
+            return self._mark_text(value, guard)
+        if isinstance(value, dict):
+            return {self._mark(key, guard): self._mark(item, guard) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._mark(item, guard) for item in value]
+        return value
+
+    def _mark_text(self, text: str, guard: str) -> str:
+        if self._whole is None:
+            return text
+        first, last = self._cut(text)
+        # Behind the first character: tokens may overlap, as in `<s><s>`, and each is broken by it.
+        text = re.sub(f"(?={self._whole.pattern})(.)", rf"\1{guard}", text, flags=re.DOTALL)
+        return f"{guard if first else ''}{text}{guard if last else ''}"
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
