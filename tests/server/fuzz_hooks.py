@@ -35,7 +35,7 @@ def before_call(_context, case, _kwargs):
     for name in limits:
         if body[name] > MOST_TOKENS:
             body[name] = MOST_TOKENS
-    if not limits and "messages" in body and body.get("max_completion_tokens") is None:
+    if not limits and "chat" in case.path and body.get("max_completion_tokens") is None:
         body["max_completion_tokens"] = MOST_TOKENS
 
 
