@@ -33,6 +33,8 @@ def _adapters() -> dict[str, TypeAdapter[Any]]:
 # What the client's types say more narrowly than what the published spec says and OpenAI answers, each with the reason.
 _NARROWER = {
     ("CreateCompletionResponse", "finish_reason"),  # null amid a stream, which the client's type forgets
+    ("CreateCompletionResponse", "top_logprobs"),  # null for the first token of an echoed prompt
+    ("CreateCompletionResponse", "token_logprobs"),
     ("CreateEmbeddingResponse", "embedding"),  # a string where base64 was asked for; the client decodes it first
 }
 

@@ -66,6 +66,7 @@ class Answer:
         abandoned: The kit closed the connection on purpose.
         invalid_utf8: The stream held bytes that are not UTF-8.
         unfinished_event: The stream ended amid an event.
+        notes: What was worked out about it once, for all checks that want to know.
     """
 
     sent: Sent
@@ -81,6 +82,7 @@ class Answer:
     abandoned: bool = False
     invalid_utf8: bool = False
     unfinished_event: bool = False
+    notes: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def header(self, name: str) -> str | None:
         """The value of a header, or None."""

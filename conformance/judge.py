@@ -80,7 +80,6 @@ class Judge:
         self._exchanges = exchanges
         self._answers = answers
         self._absent = absent
-        self._violations: dict[str, list[oracle.Violation]] = {}
 
     def outcome(self, requirement: Requirement) -> Outcome:
         """Judge one requirement; a fault of the kit is an outcome too."""
@@ -205,9 +204,11 @@ class Judge:
                 yield Finding(f"what {violation.of} says", actual, place=violation.place, sdk=violation.sdk)
 
     def _violated(self, name: str) -> list[oracle.Violation]:
-        if name not in self._violations:
-            self._violations[name] = oracle.judge(self._answers[name])
-        return self._violations[name]
+        answer = self._answers[name]
+        if "violations" not in answer.notes:
+            answer.notes["violations"] = oracle.judge(answer)
+        found: list[oracle.Violation] = answer.notes["violations"]
+        return found
 
 
 def _grave(requirement: Requirement, findings: Iterable[Finding]) -> Status:

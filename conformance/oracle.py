@@ -96,7 +96,8 @@ def judge(answer: Answer) -> list[Violation]:
                 Violation(of, violation.place, violation.message, violation.actual, sdk),
             )
         for place, message in refused.items():
-            if not any(_covers(place, known.place) or _covers(known.place, place) for known in found.values()):
+            here = pattern(place)
+            if not any(_covers(here, pattern(v.place)) or _covers(pattern(v.place), here) for v in found.values()):
                 found.setdefault(("types", pattern(place)), Violation("types", place, message, None, sdk=True))
     return list(found.values())
 

@@ -72,7 +72,7 @@ class StreamChecker:
         for index, choice in sorted(self.choices.items()):
             if choice.finish_reason is None and not self.failed:
                 self._find("finish-present", "a finish_reason for each choice", f"none for choice {index}")
-        if self._usage:
+        if self._usage and not self.failed:
             if len(self._usage_at) != 1:
                 self._find("usage-chunk", "one chunk with a usage", f"{len(self._usage_at)} of {self._count} chunks")
             elif self._usage_at[0] != self._count:

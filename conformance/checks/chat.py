@@ -66,7 +66,8 @@ def choice_index(answer: Answer) -> Iterator[Finding]:
 def content_text(answer: Answer) -> Iterator[Finding]:
     """Nothing was to be called, so there is something to read."""
     for choice in choices(answer):
-        if dig(choice, "message", "content") is None and not dig(choice, "message", "refusal"):
+        refused = isinstance(dig(choice, "message", "refusal"), str)
+        if dig(choice, "message", "content") is None and not refused:
             yield Finding("a string", None, place="/choices/*/message/content")
             return
 

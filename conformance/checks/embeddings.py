@@ -47,9 +47,13 @@ def _vectors(answer: Answer) -> list[list[float]]:
     return [vector for entry in entries(answer) if (vector := floats(dig(entry, "embedding")))]
 
 
-def _texts(answer: Answer) -> int:
+def _texts(answer: Answer) -> int | None:
+    """How many texts were sent; None if it was something else."""
     value = dig(answer.sent.json, "input")
-    return len(value) if isinstance(value, list) and value and isinstance(value[0], str) else 1
+    if isinstance(value, str):
+        return 1
+    texts = items(value)
+    return len(texts) if texts and all(isinstance(text, str) for text in texts) else None
 
 
 @check("embeddings.usage-counted")
@@ -63,9 +67,9 @@ def usage_counted(answer: Answer) -> Iterator[Finding]:
 def count(answer: Answer) -> Iterator[Finding]:
     """One each."""
     found = answer.get("data")
-    asked = dig(answer.sent.json, "input")
-    if isinstance(found, list) and (isinstance(asked, str) or isinstance(asked[0], str)) and len(found) != _texts(answer):
-        yield Finding(f"{_texts(answer)} vectors", len(found), silent=len(found) < _texts(answer))
+    asked = _texts(answer)
+    if isinstance(found, list) and asked is not None and len(found) != asked:
+        yield Finding(f"{asked} vectors", len(found), silent=len(found) < asked)
 
 
 @check("embeddings.index")

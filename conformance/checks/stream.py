@@ -31,11 +31,16 @@ _RULES = (
 
 
 def summary(answer: Answer) -> StreamChecker:
-    """Run the state machine over an answer."""
-    body = answer.sent.json
-    n = dig(body, "n")
-    usage = dig(body, "stream_options", "include_usage") is True
-    return check_stream(answer.payloads, n=n if isinstance(n, int) else 1, usage=usage)
+    """The state machine after the answer's last chunk."""
+    if "stream" not in answer.notes:
+        body = answer.sent.json
+        n = dig(body, "n")
+        usage = dig(body, "stream_options", "include_usage") is True
+        data = [timed.event.data.strip() for timed in answer.events]
+        end = data.index("[DONE]") if "[DONE]" in data else len(data)  # what follows is another rule's matter
+        answer.notes["stream"] = check_stream(answer.payloads[:end], n=n if isinstance(n, int) else 1, usage=usage)
+    checker: StreamChecker = answer.notes["stream"]
+    return checker
 
 
 def _register(rule: str) -> None:
@@ -130,7 +135,8 @@ def usage_same(answers: Mapping[str, Answer]) -> Iterator[Finding]:
     """The same prompt has the same tokens."""
     plain = answers["chat.plain"].get("usage", "prompt_tokens")
     streamed = dig(summary(answers["stream.plain"]).usage, "prompt_tokens")
-    if isinstance(plain, int) and isinstance(streamed, int) and plain != streamed:
+    once = "usage-chunk" not in summary(answers["stream.plain"]).findings
+    if once and isinstance(plain, int) and isinstance(streamed, int) and plain != streamed:
         yield Finding(f"prompt_tokens {plain}", streamed)
 
 
@@ -145,13 +151,10 @@ def same_text(answers: Mapping[str, Answer]) -> Iterator[Finding]:
 @check("chat.stream.incremental")
 def incremental(answer: Answer) -> Iterator[Finding]:
     """A text of many tokens in one piece was held back until it was complete."""
-    pieces = sum(bool(dig(payload, "choices", 0, "delta", "content")) for payload in map(_plain, answer.payloads))
+    texts = [dig(payload, "choices", 0, "delta", "content") for payload in answer.payloads]
+    pieces = sum(isinstance(text, str) and text != "" for text in texts)
     if pieces == 1 and len(answer.streamed_text.split()) > 3:
         yield Finding("several deltas with text", "one")
-
-
-def _plain(payload: object) -> object:
-    return {} if payload is MISSING else payload
 
 
 @check("chat.stream.limit")
@@ -179,5 +182,5 @@ def stop(answer: Answer) -> Iterator[Finding]:
 @check_together("chat.stream.disconnect", needs=Needs.ANY)
 def disconnect(answers: Mapping[str, Answer]) -> Iterator[Finding]:
     """The next request is answered."""
-    if answers["stream.abandoned"].abandoned and answers["models.afterwards"].status != 200:
+    if answers["stream.abandoned"].abandoned and answers["models.afterwards"].status == 0:
         yield Finding("the next request answered", answers["models.afterwards"].detail or "it was not")

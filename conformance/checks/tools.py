@@ -69,16 +69,6 @@ def single(answer: Answer) -> Iterator[Finding]:
         yield Finding("at most one call", _names(answer), silent=True)
 
 
-@check("tools.arguments-string")
-def arguments_string(answer: Answer) -> Iterator[Finding]:
-    """JSON within JSON."""
-    for call in calls(answer):
-        arguments = dig(call, "function", "arguments")
-        if not isinstance(arguments, str):
-            yield Finding("a string of JSON", arguments, place="/choices/*/message/tool_calls/*/function/arguments")
-            return
-
-
 @check("tools.arguments-json")
 def arguments_json(answer: Answer) -> Iterator[Finding]:
     """An object by name."""

@@ -59,32 +59,33 @@ def golden(proxy: Proxy) -> Run:
 
 def run_all(proxy: Proxy, good: Run, mutants: Iterable[Mutant]) -> Iterator[Kill]:
     """Run each mutant. What it does not change was judged before: only the rest is sent and judged again."""
-    for mutant in mutants:
-        proxy.use(mutant)
-        yield _kill(mutant, _outcomes(proxy, good))
+    wire = Wire(good.target.timeout, sleep=lambda _: None)
+    try:
+        for mutant in mutants:
+            proxy.use(mutant)
+            yield _kill(mutant, _outcomes(proxy, good, wire))
+    finally:
+        wire.close()
 
 
-def _outcomes(proxy: Proxy, good: Run) -> list[Outcome]:
+def _outcomes(proxy: Proxy, good: Run, wire: Wire) -> list[Outcome]:
     target = good.target
     answers, absent = dict(good.answers), dict(good.absent)
     changed: set[str] = set()
-    wire = Wire(target.timeout, sleep=lambda _: None)
-    try:
-        for name, exchange in exchanges.load().items():
-            if name not in good.answers:
-                continue
-            try:
-                sent = render(exchange, target, answers)
-            except NotRendered as reason:
-                changed.add(name)
-                answers.pop(name, None)
-                absent[name] = Absent(Status.INCONCLUSIVE, str(reason))
-                continue
-            if proxy.matches(sent) or exchange.after in changed:
-                changed.add(name)
-                answers[name] = wire.send(sent, abandon=exchange.abandon)
-    finally:
-        wire.close()
+    for name, exchange in exchanges.load().items():
+        if name not in good.answers:
+            continue
+        try:
+            alone = exchange.after is None  # then it is the same for every mutant, and some are large
+            sent = good.answers[name].sent if alone else render(exchange, target, answers)
+        except NotRendered as reason:
+            changed.add(name)
+            answers.pop(name, None)
+            absent[name] = Absent(Status.INCONCLUSIVE, str(reason))
+            continue
+        if proxy.matches(sent) or exchange.after in changed:
+            changed.add(name)
+            answers[name] = wire.send(sent, abandon=exchange.abandon)
     judge = Judge(exchanges.load(), answers, absent)
     return [
         judge.outcome(requirement)

@@ -38,6 +38,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._seen: Counter[str] = Counter()
         self._names = _names(upstream)
+        self._alike = {name: group for group in self._names.values() for name in group}
         self._operations = {(o.method.upper(), o.path): o.operation_id for o in document.operations(document.load())}
         self.url = ""
 
@@ -49,7 +50,7 @@ class Proxy:
 
     def matches(self, sent: Sent, status: int | None = None) -> bool:
         """Whether the mutant may change the answer to a request; with a status, whether it does."""
-        names = self._names.get(_key(sent.method, self._path(sent.url), dict(sent.headers), sent.body), set())
+        names = self._alike.get(sent.exchange, set())
         return self._matches(names | {sent.exchange}, sent.method, self._path(sent.url), sent.json, status)
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:

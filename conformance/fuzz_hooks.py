@@ -1,0 +1,102 @@
+"""schemathesis hooks: the key, a clamp on tokens, event streams as OpenAI sends them, and where findings go.
+
+Loaded by schemathesis in a process of its own (see `fuzz`), never imported by the kit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, HookContext, Response
+
+from specserve.conformance import oracle, sse
+from specserve.conformance.evidence import MISSING, shown
+
+MOST_TOKENS = 8
+_FINDINGS = Path(os.environ.get("SPECSERVE_FUZZ_FINDINGS", os.devnull))
+_CHAT = os.environ.get("SPECSERVE_FUZZ_CHAT", "")
+_EMBEDDING = os.environ.get("SPECSERVE_FUZZ_EMBEDDING", "")
+_KEY = os.environ.get("SPECSERVE_FUZZ_KEY", "")
+
+
+@schemathesis.deserializer("text/event-stream")
+def event_payloads(_context: Any, response: Any) -> list[Any]:
+    """The contract describes the JSON of one event; schemathesis would look for the envelope of an event."""
+    return [json.loads(event.data) for event in sse.parse(response.content) if event.data != "[DONE]"]
+
+
+@schemathesis.hook
+def before_call(_context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+    """Send the key; ask for models that exist, and for few tokens: the protocol is on trial, not the budget."""
+    if _KEY:
+        kwargs.setdefault("headers", {})["authorization"] = f"Bearer {_KEY}"
+    body = case.body
+    if not isinstance(body, dict):
+        return
+    if isinstance(body.get("model"), str) and len(body["model"]) % 5:
+        body["model"] = _EMBEDDING if "input" in body else _CHAT
+    if "input" in body:
+        return
+    for name, most in (("n", 2), ("best_of", 2), ("max_tokens", MOST_TOKENS), ("max_completion_tokens", MOST_TOKENS)):
+        if type(body.get(name)) is int and body[name] > most:
+            body[name] = most
+    if "messages" in body and body.get("max_completion_tokens") is None and body.get("max_tokens") is None:
+        body["max_completion_tokens"] = MOST_TOKENS
+
+
+@schemathesis.hook
+def after_call(_context: HookContext, case: Case, response: Response) -> None:
+    """Judge with the kit's own oracle and write down what is wrong; the checks of schemathesis only drive the run."""
+    for check, expected, actual in _problems(case, response):
+        line = {
+            "operation": case.operation.definition.raw.get("operationId", ""),
+            "check": check,
+            "expected": expected,
+            "actual": actual,
+            "request": shown(case.body, 200),
+        }
+        with _FINDINGS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+
+def _problems(case: Case, response: Response) -> list[tuple[str, str, str]]:
+    found = []
+    status = response.status_code
+    operation = case.operation.definition.raw.get("operationId", "")
+    if status >= 500 and status not in {501, 502, 503, 504}:
+        found.append(("not_a_server_error", "a status below 500", f"status {status}"))
+    try:
+        value: Any = response.json()
+    except ValueError:
+        value = MISSING
+    method = str(case.method).upper()
+    if status >= 400 and method != "HEAD":
+        problems = oracle.violations(oracle.ERROR, value)
+        if problems:
+            place = problems[0].place or "the body"
+            found.append(("errors_come_in_the_envelope", "the error envelope", f"{place} {problems[0].message}"[:200]))
+    if status == 200 and value is not MISSING and operation in oracle.COMPONENT:
+        problems = oracle.violations(oracle.COMPONENT[operation], value)
+        if problems:
+            actual = f"{problems[0].place} {problems[0].message}"[:200]
+            found.append(("response_schema_conformance", f"what {oracle.COMPONENT[operation]} says", actual))
+    found += _honesty(case, operation, status, value)
+    return found
+
+
+def _honesty(case: Case, operation: str, status: int, value: Any) -> list[tuple[str, str, str]]:
+    """Whether what the contract allows is taken or honestly refused, and what it does not allow is refused."""
+    if operation not in {"createChatCompletion", "createCompletion", "createEmbedding"} or not isinstance(case.body, dict):
+        return []
+    valid = not oracle.request_problems(operation, case.body)
+    if not valid and status == 200:
+        return [("negative_data_rejection", "a client error", "status 200")]
+    error = value.get("error") if isinstance(value, dict) else None
+    claims = {"invalid_type", "invalid_value", "missing_required_parameter", "unknown_parameter"}
+    if valid and status in {400, 422} and isinstance(error, dict) and (error.get("code") in claims or not error.get("param")):
+        return [("refusals_are_honest", "a refusal that names the parameter", shown(error, 200))]
+    return []
