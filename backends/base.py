@@ -36,6 +36,7 @@ class ModelSettings:
         backend: A row of the registry's table, or ``"package.module:callable"``.
         source: What the backend loads: a path, or a scheme that it knows such as ``pypi:``. Empty if it needs none.
         owned_by: Shown in the model list.
+        chat_template: A file, or a name as in `local/templates/`, to take in place of the model's own; or empty.
         options: The backend's own settings. The backend validates them, unknown names included, when it is made.
     """
 
@@ -43,6 +44,7 @@ class ModelSettings:
     backend: str
     source: str = ""
     owned_by: str = "specserve"
+    chat_template: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

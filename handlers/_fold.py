@@ -26,12 +26,15 @@ class _ChatChoice:
     """One answer as it grows."""
 
     content: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
     logprobs: list[ChatCompletionTokenLogprob] | None = None
     finish_reason: Any = None  # one of the literals of the chunks' own model
 
     def add(self, choice: ChatCompletionStreamChoice) -> None:
         if choice.delta.content is not None:
             self.content.append(choice.delta.content)
+        if choice.delta.reasoning_content is not None:
+            self.thoughts.append(choice.delta.reasoning_content)
         if choice.logprobs is not None:
             self.logprobs = (self.logprobs or []) + (choice.logprobs.content or [])
         if choice.finish_reason is not None:
@@ -41,11 +44,14 @@ class _ChatChoice:
         logprobs = None
         if self.logprobs is not None:
             logprobs = ChatCompletionChoiceLogprobs.model_construct(content=self.logprobs, refusal=None)
+        message = ChatCompletionResponseMessage.model_construct(
+            role="assistant", content="".join(self.content), refusal=None
+        )
+        if self.thoughts:
+            message.reasoning_content = "".join(self.thoughts)
         return ChatCompletionChoice.model_construct(
             index=index,
-            message=ChatCompletionResponseMessage.model_construct(
-                role="assistant", content="".join(self.content), refusal=None
-            ),
+            message=message,
             logprobs=logprobs,
             finish_reason=self.finish_reason,
         )

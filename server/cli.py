@@ -21,7 +21,9 @@ class _Row(NamedTuple):
 COMMANDS = {
     "serve": _Row("specserve.serve_cli:serve", ("server",), "Serve models."),
     "models": _Row("specserve.models_cli:models", (), "List and download the embedded models."),
-    "conform": _Row("specserve.conformance.cli:conform", ("conformance",), "Judge any server that speaks the OpenAI API."),
+    "conform": _Row(
+        "specserve.conformance.cli:conform", ("conformance",), "Judge any server that speaks the OpenAI API."
+    ),
     "spec": _Row("specserve.spec.cli:spec", (), "Work on the contract: compare it with the published one."),
 }
 

@@ -63,7 +63,9 @@ def _serve(config: Path | None, **flags: Any) -> None:
         raise click.UsageError(str(error)) from None
     try:
         registry = Registry(
-            settings.models, max_concurrent=settings.max_concurrent_requests, max_queued=settings.max_queued_requests
+            settings.served_models,
+            max_concurrent=settings.max_concurrent_requests,
+            max_queued=settings.max_queued_requests,
         )
     except BackendLoadError as error:
         raise click.ClickException(str(error)) from None

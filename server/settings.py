@@ -30,6 +30,7 @@ class _ModelTable(BaseModel):
     backend: str = Field(default="", min_length=1)
     source: str = ""
     owned_by: str = Field(default="", min_length=1)
+    chat_template: str = Field(default="", min_length=1)
     options: dict[str, Any] = {}
 
 
@@ -55,6 +56,7 @@ def _from_table(value: Mapping[str, Any]) -> ModelSettings:
         model,
         id=table.id or model.id,
         owned_by=table.owned_by or model.owned_by,
+        chat_template=table.chat_template or model.chat_template,
         options={**model.options, **table.options},
     )
 
@@ -118,6 +120,14 @@ class Settings(BaseModel):
         description=(
             "Model to serve, as `[ID=][BACKEND:]SOURCE`. With none, "
             "`smollm2-135m-instruct` and `all-minilm-l6-v2` are served."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    chat_template: str = Field(
+        default="",
+        description=(
+            "Chat template in place of the models' own: a file, or the name of one that comes with specserve, such as "
+            "`chatml`. A `[[models]]` table may have its own `chat_template`."
         ),
         json_schema_extra={"group": "Models"},
     )
@@ -186,6 +196,11 @@ class Settings(BaseModel):
         description="Least level that is logged. Each request is logged at `info`.",
         json_schema_extra={"group": "Logging"},
     )
+
+    @property
+    def served_models(self) -> tuple[ModelSettings, ...]:
+        """The models, each with the chat template that is meant for it."""
+        return tuple(replace(model, chat_template=model.chat_template or self.chat_template) for model in self.models)
 
     @field_validator("models", mode="after")
     @classmethod

@@ -26,6 +26,7 @@ def test_the_wheel_has_one_top_level_name(wheel):
 
 def test_the_wheel_ships_types_spec_and_pages(wheel):
     names = set(wheel.namelist())
+    assert "specserve/backends/local/templates/chatml.jinja" in names
     assert {"specserve/py.typed", "specserve/spec/swagger.yaml", "specserve/swagger_ui/index.html"} <= names
 
 

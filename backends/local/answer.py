@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from specserve.backends.local.detokenizer import Detokenizer
 from specserve.backends.local.engine import TokenOutput
+from specserve.backends.local.reasoning import Thoughts
 from specserve.backends.local.stop_strings import StopStrings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from specserve.backends.local.engine import Tokenizer
+    from specserve.backends.local.reasoning import Thinking
 
 Alternatives = list[tuple[int, float]]
 """Token ids and natural log-probabilities, the likeliest first."""
@@ -59,12 +61,14 @@ class Delta:
         text: New text.
         scored: The tokens of that text, when asked for.
         finish_reason: Set once, on the choice's last delta.
+        thought: New text of what the model thinks before it answers; comes before `text`.
     """
 
     index: int
     text: str
     scored: list[ScoredToken]
     finish_reason: Literal["stop", "length"] | None
+    thought: str = ""
 
 
 class Answer:
@@ -73,24 +77,35 @@ class Answer:
     Args:
         index: Which choice of the request.
         tokenizer: Tells the bytes of tokens.
-        stop: Strings that end the choice; the text before the first one is its text.
-        alternatives: How many alternatives each scored token gets; None to score no tokens.
+        stop: Strings that end the choice; the text before the first one is its text. Thoughts may hold them.
+        alternatives: How many alternatives each scored token gets; None to score no tokens. Thoughts are not scored.
+        thinking: How the sequence begins, if it may begin with thoughts.
     """
 
     __slots__ = (
         "_alternatives",
         "_decoded",
         "_detokenizer",
+        "_held",
         "_released",
         "_stop",
+        "_thoughts",
         "_tokenizer",
+        "_trimming",
         "_waiting",
         "completion_tokens",
         "finished",
         "index",
     )
 
-    def __init__(self, index: int, tokenizer: Tokenizer, stop: Sequence[str], alternatives: int | None) -> None:
+    def __init__(
+        self,
+        index: int,
+        tokenizer: Tokenizer,
+        stop: Sequence[str],
+        alternatives: int | None,
+        thinking: Thinking | None = None,
+    ) -> None:
         self.index = index
         self.finished = False
         self.completion_tokens = 0
@@ -100,20 +115,30 @@ class Answer:
         self._stop = StopStrings(stop)
         self._decoded = self._released = 0
         self._waiting: deque[ScoredToken] = deque()
+        self._thoughts = None if thinking is None else Thoughts(thinking, tokenizer)
+        self._held: list[tuple[TokenOutput, int]] = []
+        self._trimming = False
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Those of `completion_tokens` that were thoughts."""
+        return 0 if self._thoughts is None or self._thoughts.state == "undecided" else self._thoughts.tokens
 
     def add(self, output: TokenOutput) -> Delta:
         """Take what an engine step brought; not to be called once `finished`."""
-        pieces = []
-        for at, token_id in enumerate(output.token_ids):
+        pieces: list[str] = []
+        thought = []
+        for at in range(len(output.token_ids)):
             self.completion_tokens += 1
-            data = self._tokenizer.token_bytes(token_id)
-            text = self._detokenizer.push(data)
-            if self._alternatives is not None:
-                self._score(output, at, data, len(text))
-            self._decoded += len(text)
-            pieces.append(self._stop.push(text))
+            if self._thoughts is None or self._thoughts.state == "over":
+                self._take(output, at, pieces)
+            else:
+                thought.append(self._think(self._thoughts, output, at, pieces))
             if self._stop.found:
                 break
+        if output.finish_reason and self._thoughts is not None and self._thoughts.state != "over":
+            thought.append(self._thoughts.flush())
+            self._replay(pieces)
         finish_reason = output.finish_reason
         if finish_reason and not self._stop.found:
             pieces += [self._stop.push(self._detokenizer.flush()), self._stop.flush()]
@@ -122,7 +147,47 @@ class Answer:
         text = "".join(pieces)
         self._released += len(text)
         self.finished = finish_reason is not None
-        return Delta(self.index, text, self._take_scored(text) if self._waiting else [], finish_reason)
+        return Delta(
+            self.index, text, self._take_scored(text) if self._waiting else [], finish_reason, "".join(thought)
+        )
+
+    def _take(self, output: TokenOutput, at: int, pieces: list[str]) -> None:
+        """A token of the answer."""
+        data = self._tokenizer.token_bytes(output.token_ids[at])
+        text = self._detokenizer.push(data)
+        if self._trimming and not self._detokenizer.pending:
+            # Thoughts and answer are set apart by empty lines that belong to neither.
+            text = text.lstrip("\n")
+            if not text:
+                return
+            self._trimming = False
+        if self._alternatives is not None:
+            self._score(output, at, data, len(text))
+        self._decoded += len(text)
+        pieces.append(self._stop.push(text))
+
+    def _think(self, thoughts: Thoughts, output: TokenOutput, at: int, pieces: list[str]) -> str:
+        """A token that is a thought, or may be one."""
+        self._held.append((output, at))
+        token_id = output.token_ids[at]
+        thought = thoughts.push(token_id, self._tokenizer.token_bytes(token_id))
+        if thoughts.state == "over" and not thoughts.tokens:
+            self._replay(pieces)
+        elif thoughts.state != "undecided":
+            self._held.clear()
+        if thoughts.state == "over" and thoughts.tokens:
+            rest = thoughts.rest.lstrip("\n")
+            self._trimming = not rest
+            self._decoded += len(rest)
+            pieces.append(self._stop.push(rest))
+        return thought
+
+    def _replay(self, pieces: list[str]) -> None:
+        """What was held back for a thought is the answer's beginning."""
+        held, self._held = self._held, []
+        for output, at in held:
+            if not self._stop.found:
+                self._take(output, at, pieces)
 
     def _score(self, output: TokenOutput, at: int, data: bytes, characters: int) -> None:
         ranked = output.alternatives[at][: self._alternatives] if isinstance(output, RankedOutput) else []

@@ -6,15 +6,17 @@ import asyncio
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from specserve.backends.base import Backend, Capabilities, Load
-from specserve.backends.errors import InvalidRequest, OperationNotSupported, Unavailable
-from specserve.backends.local import plan
+from specserve.backends.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
+from specserve.backends.local import plan, reasoning
 from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
+from specserve.backends.local.named_templates import read_template
 from specserve.backends.local.prompts import ChatPrompts
 from specserve.generated.models import ChatCompletionRequestUserMessage
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from specserve.backends.base import Call, ModelSettings
     from specserve.backends.local.chunks import Chunks
     from specserve.backends.local.engine import Engine
+    from specserve.backends.local.prompts import ChatPrompt
     from specserve.generated.models import (
         CreateChatCompletionRequest,
         CreateChatCompletionStreamResponse,
@@ -74,8 +77,9 @@ class LocalBackend(Backend):
     async def start(self) -> None:
         """Open the engine, compile the chat template and try it out."""
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"tokenize-{self.settings.id}")
+        own_template = read_template(self.settings.chat_template) if self.settings.chat_template else None
         self._engine = await self.open_engine()
-        source = self._engine.chat_template
+        source = own_template or self._engine.chat_template
         if source is not None:
             self._prompts = ChatPrompts(ChatTemplate(source, self._engine.special_tokens), self._engine.tokenizer)
         self._capabilities = self.declare(self._engine)
@@ -116,6 +120,8 @@ class LocalBackend(Backend):
         operations = {"createCompletion": (_BOTH | _COMPLETION_ONLY | self.features) - _CHAT_ONLY}
         if self._prompts is not None:
             chat = _BOTH | {"max_completion_tokens", "messages"} | self.features
+            if self._prompts.takes_effort:
+                chat |= {"reasoning_effort"}
             operations["createChatCompletion"] = chat - _COMPLETION_ONLY
         return Capabilities(operations, context_length=engine.context_length)
 
@@ -176,15 +182,17 @@ class LocalBackend(Backend):
             raise InvalidRequest("Give either 'messages' or 'prompt', not both.", param="prompt")
         if text is not None:
             messages = [ChatCompletionRequestUserMessage.model_construct(role="user", content=text)]
-        return plan.make_plan(
+        prompt = await self._chat_prompt(messages, asked["reasoning_effort"])
+        planned = plan.make_plan(
             asked,
-            [await self._chat_ids(messages)],
+            [prompt.ids],
             limit=limit,
             default_limit=None,
             alternatives=alternatives,
             context_length=self.engine.context_length,
             param=param,
         )
+        return replace(planned, thinking=prompt.thinking)
 
     def _plan_completion(self, asked: dict[str, Any], prompts: list[list[int]], *, explicit_limit: bool) -> plan.Plan:
         plan.check_best_of(asked, asked["n"] or 1)
@@ -198,13 +206,16 @@ class LocalBackend(Backend):
             param="prompt",
         )
 
-    async def _chat_ids(self, messages: Sequence[Any]) -> list[int]:
+    async def _chat_prompt(self, messages: Sequence[Any], effort: str | None) -> ChatPrompt:
         prompts = self._prompts
         if prompts is None:
             raise OperationNotSupported("This model has no chat template: use completions.", param="model")
         plain_messages = template_messages(messages)
         size = sum(len(message["content"]) for message in plain_messages)
-        return await self._off_loop(lambda: prompts.ids(plain_messages, {}), size)
+        if effort == "none" and prompts.thinks and not prompts.takes_effort:
+            raise UnsupportedValue("This model always thinks.", param="reasoning_effort")
+        variables = {} if effort is None else reasoning.effort_variables(effort)
+        return await self._off_loop(lambda: prompts.prompt(plain_messages, variables), size)
 
     async def token_ids(self, prompt: Any, param: str = "prompt") -> list[list[int]]:
         """Token ids of each prompt: text as it stands, after the token that begins a text if the model has one.

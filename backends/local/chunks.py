@@ -63,7 +63,10 @@ class ChatChunks:
         yield self._chunk(index, ChatCompletionStreamResponseDelta.model_construct(role="assistant", content=""))
 
     def gained(self, delta: Delta) -> Iterator[CreateChatCompletionStreamResponse]:
-        """The text, if any, and the end."""
+        """The thoughts and the text, if any, and the end."""
+        if delta.thought:
+            thought = ChatCompletionStreamResponseDelta.model_construct(reasoning_content=delta.thought)
+            yield self._chunk(delta.index, thought)
         if delta.text or delta.scored:
             logprobs = None
             if delta.scored:
@@ -163,7 +166,10 @@ def _usage(usage: Usage) -> CompletionUsage:
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         completion_tokens_details=CompletionTokensDetails.model_construct(
-            accepted_prediction_tokens=0, audio_tokens=0, reasoning_tokens=0, rejected_prediction_tokens=0
+            accepted_prediction_tokens=0,
+            audio_tokens=0,
+            reasoning_tokens=usage.reasoning_tokens,
+            rejected_prediction_tokens=0,
         ),
     )
     if usage.cached_tokens is not None:

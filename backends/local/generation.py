@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from specserve.backends.errors import EngineFailure
@@ -27,11 +27,13 @@ class Usage:
         prompt_tokens: Of all prompts, each counted once.
         completion_tokens: Of all answers, up to and with the token that completed a stop string.
         cached_tokens: Prompt tokens that the engine found in its cache; None if it does not tell.
+        reasoning_tokens: Those of `completion_tokens` that were thoughts.
     """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int | None
+    reasoning_tokens: int = 0
 
 
 class Generation:
@@ -41,7 +43,7 @@ class Generation:
         self._engine = engine
         self._plan = plan
         self._answers = [
-            Answer(at * plan.n + j, engine.tokenizer, job.sampling.stop, plan.alternatives)
+            Answer(at * plan.n + j, engine.tokenizer, job.sampling.stop, plan.alternatives, plan.thinking)
             for at, job in enumerate(plan.jobs)
             for j in range(plan.n)
         ]
@@ -58,6 +60,7 @@ class Generation:
             prompt_tokens=sum(len(job.prompt) for job in self._plan.jobs),
             completion_tokens=sum(answer.completion_tokens for answer in self._answers),
             cached_tokens=sum(self._cached.values()) if self._cached else None,
+            reasoning_tokens=sum(answer.reasoning_tokens for answer in self._answers),
         )
 
     async def _run(self, at: int, job: Job) -> AsyncGenerator[list[Delta], None]:
@@ -68,7 +71,9 @@ class Generation:
             yield [answer.add(TokenOutput(j, [], [], "length")) for j, answer in enumerate(answers)]
             return
         running = n
-        async with aclosing(self._engine.generate(job.prompt, job.sampling, n)) as outputs:
+        # Stop strings end answers, not thoughts, which the engine cannot tell apart.
+        sampling = job.sampling if self._plan.thinking is None else replace(job.sampling, stop=())
+        async with aclosing(self._engine.generate(job.prompt, sampling, n)) as outputs:
             async for step in outputs:
                 deltas = []
                 for output in step:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from specserve.backends.local.reasoning import Thinking
+
 DEFAULT_COMPLETION_TOKENS = 16
 """The published default of `max_tokens` of a completion."""
 
@@ -42,11 +44,13 @@ class Plan:
         jobs: One for each prompt.
         n: Answers to each prompt.
         alternatives: How many alternatives to show for each token; None if no log-probabilities were asked for.
+        thinking: How answers begin, if they may begin with thoughts.
     """
 
     jobs: list[Job]
     n: int
     alternatives: int | None
+    thinking: Thinking | None = None
 
 
 def parameters(request: BaseModel) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import UnsupportedParameter
+from specserve.backends.local import reasoning
 from specserve.backends.local.literal import Literal
 
 if TYPE_CHECKING:
@@ -14,19 +16,39 @@ if TYPE_CHECKING:
     from specserve.backends.local.engine import Tokenizer
 
 
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A conversation, ready for the engine.
+
+    Attributes:
+        ids: Token ids.
+        thinking: How the answer begins, if it may begin with thoughts.
+    """
+
+    ids: list[int]
+    thinking: reasoning.Thinking | None
+
+
 class ChatPrompts:
     """Renders conversations with a model's template and tokenises them.
 
     Whatever the client wrote stays text: control tokens come from the template alone.
+
+    Attributes:
+        thinks: Whether the model thinks before it answers, as far as its template tells.
+        takes_effort: Whether it can be told how much.
     """
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
         self._template = template
         self._tokenizer = tokenizer
         self._literal = Literal(tokenizer.control_tokens)
+        self._format = reasoning.format_of(template.source)
+        self.thinks = self._format is not None
+        self.takes_effort = reasoning.takes_effort(template.variables, thinks=self.thinks)
 
-    def ids(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> list[int]:
-        """Token ids of a conversation.
+    def prompt(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> ChatPrompt:
+        """Render and tokenise a conversation.
 
         Args:
             messages: As `messages.template_messages` makes them.
@@ -45,5 +67,7 @@ class ChatPrompts:
         text = self._template.render(messages, variables)
         # The template writes the special tokens itself.
         if guard:
-            return self._tokenizer.encode_guarded(text, guard)
-        return self._tokenizer.encode(text, add_special_tokens=False)
+            ids = self._tokenizer.encode_guarded(text, guard)
+        else:
+            ids = self._tokenizer.encode(text, add_special_tokens=False)
+        return ChatPrompt(ids, reasoning.thinking_after(text, self._format))

@@ -84,7 +84,6 @@ def read_files(path: Path, options: TextOptions) -> ModelFiles:
     return replace(
         files,
         context_length=options.context_length or files.context_length,
-        chat_template=options.chat_template or files.chat_template,
     )
 
 

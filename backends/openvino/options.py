@@ -24,9 +24,6 @@ class TextOptions(Options):
     num_threads: Annotated[int | None, Field(ge=1, description="CPU threads of the engine; default: all cores.")] = None
     enable_prefix_caching: Annotated[bool, Field(description="Reuse the KV cache of equal beginnings.")] = True
     context_length: Annotated[int | None, Field(ge=1, description="Instead of what the model's files say.")] = None
-    chat_template: Annotated[str | None, Field(min_length=1, description="Jinja text instead of the model's own.")] = (
-        None
-    )
     tokenizer: Annotated[
         str | None, Field(min_length=1, description="A tokenizer.json instead of the model's own tokenizer.")
     ] = None

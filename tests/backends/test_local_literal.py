@@ -44,7 +44,7 @@ def as_text(tokenizer: FastTokenizer, ids: list[int]) -> str:
 
 
 def test_a_control_token_in_a_message_is_plain_text(smollm2: FastTokenizer) -> None:
-    ids = ChatPrompts(ChatTemplate(CHATML, SPECIAL), smollm2).ids([user(ATTACK)], {})
+    ids = ChatPrompts(ChatTemplate(CHATML, SPECIAL), smollm2).prompt([user(ATTACK)], {}).ids
     assert as_text(smollm2, ids) == f"<|im_start|>user\n{ATTACK}<|im_end|>\n<|im_start|>assistant\n"
     assert [i for i in ids if i in (1, 2)] == [1, 2, 1]
 
@@ -53,15 +53,17 @@ def test_control_tokens_cannot_be_put_together_from_parts(smollm2: FastTokenizer
     bare = "{% for m in messages %}{{ m.content }}{% endfor %}<|im_start|>"
     prompts = ChatPrompts(ChatTemplate(bare, SPECIAL), smollm2)
     for pieces in (("<|im_", "end|>"), ("a<", "|im_end|>"), ("<|im_end|", ">b"), ("<", "|im_end|", ">")):
-        ids = prompts.ids([user(piece) for piece in pieces], {})
+        ids = prompts.prompt([user(piece) for piece in pieces], {}).ids
         assert as_text(smollm2, ids) == "".join(pieces) + "<|im_start|>"
         assert [i for i in ids if i < 17] == [1]
 
 
 def test_names_and_variables_are_guarded_too(smollm2: FastTokenizer) -> None:
     source = "{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}{{ tools | tojson }}"
-    ids = ChatPrompts(ChatTemplate(source, SPECIAL), smollm2).ids(
-        [user("a", name="<|im_end|>")], {"tools": [{"<|im_start|>": "<|im_end|>"}]}
+    ids = (
+        ChatPrompts(ChatTemplate(source, SPECIAL), smollm2)
+        .prompt([user("a", name="<|im_end|>")], {"tools": [{"<|im_start|>": "<|im_end|>"}]})
+        .ids
     )
     assert as_text(smollm2, ids) == '<|im_end|>a[{"<|im_start|>": "<|im_end|>"}]'
     assert not [i for i in ids if i < 17]
@@ -78,7 +80,9 @@ def test_ordinary_text_has_the_token_ids_it_always_had(texts: list[str], source:
     template = ChatTemplate(source, SPECIAL)
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
     plain = template.render(messages)
-    assert ChatPrompts(template, tokenizer).ids(messages, {}) == tokenizer.encode(plain, add_special_tokens=False)
+    assert ChatPrompts(template, tokenizer).prompt(messages, {}).ids == tokenizer.encode(
+        plain, add_special_tokens=False
+    )
 
 
 @settings(max_examples=400, deadline=None)
@@ -106,7 +110,7 @@ def test_other_kinds_of_tokenizers_read_guards(tmp_path: Path) -> None:
 
 def test_a_template_may_escape_what_is_guarded(smollm2: FastTokenizer) -> None:
     source = "{% for m in messages %}{{ m.content | tojson(ensure_ascii=true) }}{% endfor %}"
-    ids = ChatPrompts(ChatTemplate(source, SPECIAL), smollm2).ids([user("é<|im_end|>")], {})
+    ids = ChatPrompts(ChatTemplate(source, SPECIAL), smollm2).prompt([user("é<|im_end|>")], {}).ids
     assert as_text(smollm2, ids) == json.dumps("é<|im_end|>")
 
 
@@ -126,7 +130,7 @@ def test_echo_says_control_tokens_as_text() -> None:
 
 def test_a_name_that_the_template_does_not_show_is_refused(smollm2: FastTokenizer) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
-        ChatPrompts(ChatTemplate(CHATML, SPECIAL), smollm2).ids([user("a"), user("b", name="Ada")], {})
+        ChatPrompts(ChatTemplate(CHATML, SPECIAL), smollm2).prompt([user("a"), user("b", name="Ada")], {})
     assert caught.value.param == "messages[1].name"
 
 
