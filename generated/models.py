@@ -1312,7 +1312,7 @@ class CreateCompletionRequest(BaseModel):
     """
     Lowers (above 0) or raises (below 0) the chance of tokens that have occurred at all.
     """
-    repetition_penalty: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
+    repetition_penalty: Annotated[float | None, Field(ge=0.01, le=10.0)] = None
     """
     Divides (above 1) the logits of tokens that occurred in the prompt or the text. 1 changes nothing.
     """
@@ -2184,7 +2184,7 @@ class CreateChatCompletionRequest(BaseModel):
     """
     How much a reasoning model should think before it answers.
     """
-    repetition_penalty: Annotated[float | None, Field(gt=0.0, le=10.0)] = None
+    repetition_penalty: Annotated[float | None, Field(ge=0.01, le=10.0)] = None
     """
     Divides (above 1) the logits of tokens that occurred in the prompt or the answer. 1 changes nothing.
     """

@@ -18,6 +18,7 @@ from specserve.backends.openvino.tokenizer import FastTokenizer
 
 _SEED_RANGE = 1 << 32
 _LEAST_TOP_P = 1e-6  # the engine refuses 0 and for min_p 1, which mean much the same: only the likeliest
+_GREEDY_TEMPERATURE = 1e-5  # below, the likeliest token is as good as certain, and logits overflow
 _MOST_MIN_P = 1 - 1e-6
 
 
@@ -218,9 +219,9 @@ def _config(sampling: Sampling) -> Mapping[str, int | float | bool]:
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "logprobs": int(sampling.logprobs),
-        "do_sample": sampling.temperature > 0,
+        "do_sample": sampling.temperature > _GREEDY_TEMPERATURE,
     }
-    if sampling.temperature > 0:
+    if sampling.temperature > _GREEDY_TEMPERATURE:
         config |= {
             "temperature": sampling.temperature,
             "top_p": max(sampling.top_p, _LEAST_TOP_P),
