@@ -50,7 +50,7 @@ def read_prices(path: Path) -> dict[str, Price]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         return {model: Price(float(row["input"]), float(row["output"])) for model, row in data.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path}: prices are tables [\"model\"] with input and output in USD for a million tokens ({error})"
+        msg = f'{path}: prices are tables ["model"] with input and output in USD for a million tokens ({error})'
         raise BadTarget(msg) from error
 
 

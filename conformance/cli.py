@@ -49,8 +49,12 @@ def conform() -> None:
 
 def _selection(function: Any) -> Any:
     for option in (
-        click.option("--level", type=click.Choice(["must", "should", "may"]), default="may", help="Judge down to this level."),
-        click.option("--only", multiple=True, metavar="GLOB", help="Judge only requirements whose id matches. Repeatable."),
+        click.option(
+            "--level", type=click.Choice(["must", "should", "may"]), default="may", help="Judge down to this level."
+        ),
+        click.option(
+            "--only", multiple=True, metavar="GLOB", help="Judge only requirements whose id matches. Repeatable."
+        ),
     ):
         function = option(function)
     return function
@@ -60,7 +64,9 @@ def _options(function: Any) -> Any:
     for option in reversed(
         (
             click.argument("base_url", required=False),
-            click.option("--target", "file", type=click.Path(path_type=Path), help="A TOML file that says the same as options."),
+            click.option(
+                "--target", "file", type=click.Path(path_type=Path), help="A TOML file that says the same as options."
+            ),
             click.option("--api-key", metavar="KEY", help=f"The key; better in {targets.KEY_VARIABLE}."),
             click.option("--api-key-env", metavar="NAME", help="The environment variable that holds the key."),
             click.option("--model", help="The chat and completion model; the first of the list if not named."),
@@ -70,15 +76,26 @@ def _options(function: Any) -> Any:
                 "profiles",
                 multiple=True,
                 metavar="NAME",
-                help=f"What the server claims to speak beside core: {', '.join(targets.PROFILES[1:])}, all. Repeatable.",
+                help=f"What the server speaks beside core: {', '.join(targets.PROFILES[1:])}, all. Repeatable.",
             ),
             click.option("--max-requests", type=click.IntRange(0), metavar="N", help="Cap on billable requests."),
-            click.option("--max-tokens", type=click.IntRange(0), metavar="N", help="Cap on tokens, counted at their worst."),
+            click.option(
+                "--max-tokens", type=click.IntRange(0), metavar="N", help="Cap on tokens, counted at their worst."
+            ),
             click.option("--max-time", type=click.FloatRange(0), metavar="S", help="Cap on seconds."),
             click.option("--max-usd", type=click.FloatRange(0), metavar="X", help="Cap on dollars; needs --prices."),
-            click.option("--prices", type=click.Path(path_type=Path), metavar="FILE", help='TOML: ["model"] with input and output.'),
-            click.option("--allow", multiple=True, metavar="CLASS", help="Allow requests of a class: costly, destructive."),
-            click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="For one exchange; 60."),
+            click.option(
+                "--prices",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help='TOML: ["model"] with input and output.',
+            ),
+            click.option(
+                "--allow", multiple=True, metavar="CLASS", help="Allow requests of a class: costly, destructive."
+            ),
+            click.option(
+                "--timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="For one exchange; 60."
+            ),
             click.option("--seed", type=int, metavar="N", help="Of fuzzing and of made-up words."),
         )
     ):
@@ -89,13 +106,20 @@ def _options(function: Any) -> Any:
 @conform.command()
 @_options
 @_selection
-@click.option("--report", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write all reports there.")
-@click.option("--baseline", type=click.Path(path_type=Path), metavar="FILE", help="An earlier results.json: only news are red.")
+@click.option(
+    "--report", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write all reports there."
+)
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), metavar="FILE", help="An earlier results.json: only news are red."
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be sent and what it may cost; send nothing.")
-@click.option("--fuzz", type=click.Choice(["off", "cheap", "deep"]), default="off", help="Send made-up requests as well.")
+@click.option(
+    "--fuzz", type=click.Choice(["off", "cheap", "deep"]), default="off", help="Send made-up requests as well."
+)
 @click.pass_context
 def run(
     ctx: click.Context,
+    /,
     report: Path | None,
     baseline: Path | None,
     fuzz: str,
@@ -184,7 +208,12 @@ def _target(options: dict[str, Any]) -> tuple[targets.Target, Price | None]:
     settings = targets.read(file) if file else {}
     prices: Path | None = options.pop("prices")
     limits = dict(settings.get("limits", {}))
-    for name, key in (("requests", "max_requests"), ("tokens", "max_tokens"), ("seconds", "max_time"), ("usd", "max_usd")):
+    for name, key in (
+        ("requests", "max_requests"),
+        ("tokens", "max_tokens"),
+        ("seconds", "max_time"),
+        ("usd", "max_usd"),
+    ):
         value = options.pop(key)
         if value is not None:
             limits[name] = value
@@ -216,5 +245,3 @@ def _tell_plan(target: targets.Target, requirements: list[Requirement], price: P
     sent = sum(step.refusal is None for step in steps)
     dollars = f", {usd:.6f} USD" if price else ""
     click.echo(f"{sent} requests, {billable} of them billable, at most {tokens} tokens{dollars}; nothing was sent")
-
-

@@ -61,9 +61,9 @@ def _pointer(instance: Any, loc: tuple[int | str, ...]) -> str:
     """The place of an error; names of union branches, which pydantic puts between, lead nowhere and are left out."""
     place, here, last = "", instance, len(loc) - 1
     for position, step in enumerate(loc):
-        if isinstance(here, dict) and step in here:
-            here = here[step]
-        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
+        if (isinstance(here, dict) and step in here) or (
+            isinstance(here, list) and isinstance(step, int) and step < len(here)
+        ):
             here = here[step]
         elif position != last or not isinstance(here, dict):
             continue

@@ -161,9 +161,9 @@ class Finding:
 def dig(value: Any, *path: str | int) -> Any:
     """Follow keys and indexes; `MISSING` where they lead nowhere."""
     for step in path:
-        if isinstance(step, int) and isinstance(value, list) and -len(value) <= step < len(value):
-            value = value[step]
-        elif isinstance(step, str) and isinstance(value, Mapping) and step in value:
+        if (isinstance(step, int) and isinstance(value, list) and -len(value) <= step < len(value)) or (
+            isinstance(step, str) and isinstance(value, Mapping) and step in value
+        ):
             value = value[step]
         else:
             return MISSING

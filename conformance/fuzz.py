@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def _outcome(operation: str, check: str, findings: list[Finding], status: Status
         text=f"{operation} {level} {words}, whatever it is sent.",
         level=Level(level),
         family="fuzz",
-        profile="core" if operation not in _PROFILE else _PROFILE[operation],
+        profile=_PROFILE.get(operation, "core"),
         operation=operation,
         pointer="#/paths",
         uses=(),
@@ -81,7 +82,9 @@ def _outcome(operation: str, check: str, findings: list[Finding], status: Status
     )
     if findings:
         grave = Status.FAIL if level == "MUST" else Status.WARN
-        return Outcome(requirement, grave, "", tuple((f"fuzz.{operation}", found) for found in findings[:3]), len(findings))
+        return Outcome(
+            requirement, grave, "", tuple((f"fuzz.{operation}", found) for found in findings[:3]), len(findings)
+        )
     return Outcome(requirement, status, reason)
 
 
@@ -117,4 +120,6 @@ def _run(run: Run, operations: list[str], findings: Path, *, deep: bool) -> tupl
     if done.returncode not in {0, 1} or "Traceback" in done.stderr:
         tail = (done.stderr or done.stdout).strip().splitlines()[-1:]
         return Status.ERROR, f"schemathesis ended with {done.returncode}: {' '.join(tail)[:200]}"
+    if not findings.with_suffix(".sent").exists() or re.search(r"^\s+Errored: [1-9]", done.stdout, re.MULTILINE):
+        return Status.ERROR, "schemathesis could not send all that it made up"
     return Status.PASS, ""

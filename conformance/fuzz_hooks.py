@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, HookContext, Response
+from schemathesis import HookContext
 
 from specserve.conformance import oracle, sse
 from specserve.conformance.evidence import MISSING, shown
@@ -30,10 +30,10 @@ def event_payloads(_context: Any, response: Any) -> list[Any]:
 
 
 @schemathesis.hook
-def before_call(_context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+def before_call(_context: HookContext, case: Any, _kwargs: dict[str, Any]) -> None:
     """Send the key; ask for models that exist, and for few tokens: the protocol is on trial, not the budget."""
     if _KEY:
-        kwargs.setdefault("headers", {})["authorization"] = f"Bearer {_KEY}"
+        case.headers = {**(case.headers or {}), "authorization": f"Bearer {_KEY}"}
     body = case.body
     if not isinstance(body, dict):
         return
@@ -49,8 +49,10 @@ def before_call(_context: HookContext, case: Case, kwargs: dict[str, Any]) -> No
 
 
 @schemathesis.hook
-def after_call(_context: HookContext, case: Case, response: Response) -> None:
+def after_call(_context: HookContext, case: Any, response: Any) -> None:
     """Judge with the kit's own oracle and write down what is wrong; the checks of schemathesis only drive the run."""
+    with _FINDINGS.with_suffix(".sent").open("a", encoding="utf-8") as sent:
+        sent.write(".")
     for check, expected, actual in _problems(case, response):
         line = {
             "operation": case.operation.definition.raw.get("operationId", ""),
@@ -63,7 +65,7 @@ def after_call(_context: HookContext, case: Case, response: Response) -> None:
             file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
 
 
-def _problems(case: Case, response: Response) -> list[tuple[str, str, str]]:
+def _problems(case: Any, response: Any) -> list[tuple[str, str, str]]:
     found = []
     status = response.status_code
     operation = case.operation.definition.raw.get("operationId", "")
@@ -88,15 +90,22 @@ def _problems(case: Case, response: Response) -> list[tuple[str, str, str]]:
     return found
 
 
-def _honesty(case: Case, operation: str, status: int, value: Any) -> list[tuple[str, str, str]]:
+def _honesty(case: Any, operation: str, status: int, value: Any) -> list[tuple[str, str, str]]:
     """Whether what the contract allows is taken or honestly refused, and what it does not allow is refused."""
-    if operation not in {"createChatCompletion", "createCompletion", "createEmbedding"} or not isinstance(case.body, dict):
+    if operation not in {"createChatCompletion", "createCompletion", "createEmbedding"} or not isinstance(
+        case.body, dict
+    ):
         return []
     valid = not oracle.request_problems(operation, case.body)
     if not valid and status == 200:
         return [("negative_data_rejection", "a client error", "status 200")]
     error = value.get("error") if isinstance(value, dict) else None
     claims = {"invalid_type", "invalid_value", "missing_required_parameter", "unknown_parameter"}
-    if valid and status in {400, 422} and isinstance(error, dict) and (error.get("code") in claims or not error.get("param")):
+    if (
+        valid
+        and status in {400, 422}
+        and isinstance(error, dict)
+        and (error.get("code") in claims or not error.get("param"))
+    ):
         return [("refusals_are_honest", "a refusal that names the parameter", shown(error, 200))]
     return []

@@ -105,8 +105,10 @@ class Judge:
         if tally.findings:
             tally.statuses.append(_grave(requirement, [finding for _, finding in tally.findings]))
         status = worst(tally.statuses)
-        reason = "" if tally.findings else next(
-            (text for found, text in zip(tally.statuses, tally.reasons, strict=False) if found is status), ""
+        reason = (
+            ""
+            if tally.findings
+            else next((text for found, text in zip(tally.statuses, tally.reasons, strict=False) if found is status), "")
         )
         return Outcome(requirement, status, reason, tuple(tally.findings), tally.judged)
 

@@ -21,7 +21,9 @@ def matrix(documents: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
         "| **sdk** | " + " | ".join(f"**{document['verdicts']['sdk']}**" for document in documents) + " |",
     ]
     for status in documents[0]["counts"]:
-        lines.append(f"| {status} | " + " | ".join(str(document["counts"].get(status, 0)) for document in documents) + " |")
+        lines.append(
+            f"| {status} | " + " | ".join(str(document["counts"].get(status, 0)) for document in documents) + " |"
+        )
     lines += ["", "| Requirement | Level | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
     for identifier in dict.fromkeys(name for rows in by_server for name in rows):
         rows = [server.get(identifier) for server in by_server]

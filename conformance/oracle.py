@@ -54,7 +54,7 @@ class Violation:
 
 def violations(of: str, instance: Any) -> list[Violation]:
     """How a document differs from a component of the contract."""
-    seen = {}
+    seen: dict[str, Violation] = {}
     for error in _validator(of).iter_errors(instance):
         for leaf in _leaves(error):
             for place, actual, message in _places(leaf):
@@ -153,7 +153,8 @@ def _refuses_all(inner: ValidationError, outer: ValidationError) -> bool:
 def _places(error: ValidationError) -> Iterator[tuple[str, Any, str]]:
     place = "".join(f"/{_escape(str(step))}" for step in error.absolute_path)
     if error.validator == "required" and isinstance(error.instance, Mapping):
-        for name in error.validator_value:
+        names: Any = error.validator_value
+        for name in names:
             if name not in error.instance:
                 yield f"{place}/{_escape(name)}", MISSING, "is missing"
         return

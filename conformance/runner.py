@@ -167,8 +167,8 @@ class Runner:
             return
         try:
             sent = render(exchange, run.target, run.answers)
-        except NotRendered as reason:
-            run.absent[exchange.name] = self._not_rendered(exchange, run, str(reason))
+        except NotRendered as missing:
+            run.absent[exchange.name] = self._not_rendered(exchange, run, str(missing))
             return
         fault = _own_fault(exchange, sent.json)
         if fault:

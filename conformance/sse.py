@@ -27,7 +27,7 @@ class Event:
 class Parser:
     """Feed it bytes as they come; it gives events as they are complete, however the bytes were split.
 
-    An event that the stream's end cuts off is never dispatched, as the standard says; `pending` tells that there was one.
+    An event that the stream's end cuts off is never dispatched, as the standard says; `pending` tells of one.
     `invalid_utf8` tells whether bytes had to be replaced.
     """
 

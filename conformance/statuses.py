@@ -26,7 +26,7 @@ MEANING = {
     Status.SILENT: "The server accepted the request and ignored what it asked for. Counts as FAIL, shown apart.",
     Status.WARN: "The server breaks a SHOULD. It stays conformant.",
     Status.UNSUPPORTED: "The server refused honestly: a client error instead of a wrong answer.",
-    Status.INCONCLUSIVE: "Nothing can be said: a limit (429), an infrastructure error (502 to 504), a timeout, no answer.",
+    Status.INCONCLUSIVE: "Nothing can be said: a limit (429), an infrastructure error (502-504), a timeout.",
     Status.SKIP: "Not asked: the profile is not declared, or the request is not allowed.",
     Status.NOT_RUN: "Not asked: the budget was spent, or a filter left it out.",
     Status.ERROR: "The kit itself failed. Never the server's fault.",

@@ -76,7 +76,9 @@ class StreamChecker:
             if len(self._usage_at) != 1:
                 self._find("usage-chunk", "one chunk with a usage", f"{len(self._usage_at)} of {self._count} chunks")
             elif self._usage_at[0] != self._count:
-                self._find("usage-last", "the usage in the last chunk", f"in chunk {self._usage_at[0]} of {self._count}")
+                self._find(
+                    "usage-last", "the usage in the last chunk", f"in chunk {self._usage_at[0]} of {self._count}"
+                )
             elif self._usage_beside:
                 self._find("usage-no-choices", "choices: [] beside the usage", self._usage_beside)
             if self._without_usage_key:

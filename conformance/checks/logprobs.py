@@ -64,10 +64,10 @@ def token_bytes(answer: Answer) -> Iterator[Finding]:
     """A token may be a part of a character; then its text is a makeshift and says nothing."""
     for entry in tokens(answer):
         token, found = dig(entry, "token"), dig(entry, "bytes")
-        if isinstance(token, str) and isinstance(found, list) and "\ufffd" not in token and "\\x" not in token:
-            if found != list(token.encode(errors="surrogatepass")):
-                yield Finding(f"the bytes of {token!r}", found)
-                return
+        whole = isinstance(token, str) and "\ufffd" not in token and "\\x" not in token
+        if whole and isinstance(found, list) and found != list(token.encode(errors="surrogatepass")):
+            yield Finding(f"the bytes of {token!r}", found)
+            return
 
 
 @check("logprobs.text")

@@ -23,7 +23,11 @@ def ask(answer: Answer, call: Callable[[openai.OpenAI], Any]) -> tuple[Any, Exce
     with (
         replaying(answer) as url,
         openai.OpenAI(
-            base_url=url, api_key="unused", max_retries=0, timeout=10, http_client=openai.DefaultHttpxClient(trust_env=False)
+            base_url=url,
+            api_key="unused",
+            max_retries=0,
+            timeout=10,
+            http_client=openai.DefaultHttpxClient(trust_env=False),
         ) as client,
     ):
         try:
@@ -41,9 +45,7 @@ def chat(answer: Answer) -> Iterator[Finding]:
     """`.choices[0].message.content`."""
     text, error = ask(
         answer,
-        lambda client: (
-            client.chat.completions.create(model="replayed", messages=MESSAGES).choices[0].message.content
-        ),
+        lambda client: client.chat.completions.create(model="replayed", messages=MESSAGES).choices[0].message.content,
     )
     if error:
         yield Finding("the text of the answer", _told(error))
@@ -57,9 +59,11 @@ def stream(answer: Answer) -> Iterator[Finding]:
 
     def read(client: openai.OpenAI) -> str:
         chunks = client.chat.completions.create(model="replayed", messages=MESSAGES, stream=True)
-        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices and chunk.choices[0].delta)
+        return "".join(
+            chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices and chunk.choices[0].delta
+        )
 
-    text, error = ask(answer, read)
+    _, error = ask(answer, read)
     broken = any(payload is MISSING for payload in answer.payloads)  # told elsewhere
     if error and not broken:
         yield Finding("the text of the stream", _told(error))
@@ -133,9 +137,7 @@ def embeddings(answer: Answer) -> Iterator[Finding]:
     """Decoded by the client."""
     vectors, error = ask(
         answer,
-        lambda client: [
-            entry.embedding for entry in client.embeddings.create(model="replayed", input="replayed").data
-        ],
+        lambda client: [entry.embedding for entry in client.embeddings.create(model="replayed", input="replayed").data],
     )
     if error:
         yield Finding("lists of numbers", _told(error))
@@ -150,7 +152,9 @@ def tools(answer: Answer) -> Iterator[Finding]:
     def read(client: openai.OpenAI) -> list[str]:
         with client.chat.completions.stream(model="replayed", messages=MESSAGES) as chunks:
             final = chunks.get_final_completion()
-        return [str(dig(call.model_dump(), "function", "arguments")) for call in final.choices[0].message.tool_calls or []]
+        return [
+            str(dig(call.model_dump(), "function", "arguments")) for call in final.choices[0].message.tool_calls or []
+        ]
 
     arguments, error = ask(answer, read)
     if error and type(error).__name__ != "LengthFinishReasonError":

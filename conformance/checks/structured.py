@@ -30,7 +30,10 @@ def _judge(text: str, schema: Any) -> Iterator[Finding]:
 def _refused_or_cut(answer: Answer) -> bool:
     """A refusal, or a limit that came first, says nothing about the form."""
     message = answer.get("choices", 0, "message")
-    return bool(dig(message, "refusal") not in (MISSING, None, "")) or answer.get("choices", 0, "finish_reason") == "length"
+    return (
+        bool(dig(message, "refusal") not in (MISSING, None, ""))
+        or answer.get("choices", 0, "finish_reason") == "length"
+    )
 
 
 @check("structured.schema")

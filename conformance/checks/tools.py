@@ -32,7 +32,7 @@ def _given(answer: Answer) -> dict[str, Any]:
 
 
 def _cut(answer: Answer) -> bool:
-    return answer.get("choices", 0, "finish_reason") == "length"
+    return bool(answer.get("choices", 0, "finish_reason") == "length")
 
 
 @check("tools.named")

@@ -88,11 +88,7 @@ def worst_case(exchange: Exchange, body: Any) -> Cost:
 def load() -> dict[str, Exchange]:
     """All exchanges by name: free ones first, then in the order of the files."""
     operations = {operation.operation_id: operation for operation in document.operations(document.load())}
-    found = [
-        _exchange(family, name, row, operations)
-        for family in FAMILIES
-        for name, row in _rows(family)
-    ]
+    found = [_exchange(family, name, row, operations) for family in FAMILIES for name, row in _rows(family)]
     ordered = sorted(found, key=lambda exchange: exchange.billable or exchange.after is not None)
     return {exchange.name: exchange for exchange in ordered}
 

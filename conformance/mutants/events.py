@@ -121,7 +121,11 @@ def _usage_add(name: str, *others: str) -> Callable[[Events], Events]:
 
 
 def _usage_unasked(events: Events) -> Events:
-    usage = {**copy.deepcopy(events[0]), "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
+    usage = {
+        **copy.deepcopy(events[0]),
+        "choices": [],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
     return [*events[:-1], usage, events[-1]]
 
 

@@ -47,7 +47,13 @@ class Kill:
 def everything(base_url: str, api_key: str, model: str) -> Target:
     """A target that declares all profiles."""
     return Target(
-        base_url, api_key=api_key, model=model, embedding_model=model, profiles=PROFILES, allow=frozenset({"costly"}), timeout=20
+        base_url,
+        api_key=api_key,
+        model=model,
+        embedding_model=model,
+        profiles=PROFILES,
+        allow=frozenset({"costly"}),
+        timeout=20,
     )
 
 
@@ -113,4 +119,3 @@ def table(kills: Iterable[Kill]) -> str:
         found = ", ".join(f"`{name}` {status}" for name, status in sorted(kill.killed_by.items()))
         lines.append(f"| `{kill.mutant.id}` | {kill.mutant.what} | {found} |")
     return "\n".join(lines) + "\n"
-

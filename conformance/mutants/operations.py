@@ -25,12 +25,12 @@ def edit(value: Any, operation: str, argument: Any) -> None:
         for place, new in argument.items():
             top = place.strip("/")
             if "/" in top or top in value:
-                change(value, place, lambda node, key, new=new: node.__setitem__(key, new))
+                change(value, place, _setter(new))
     elif operation == "delete":
         change(value, argument, lambda node, key: node.pop(key, None) if isinstance(node, dict) else node.pop(key))
     elif operation == "add":
         for place, more in argument.items():
-            change(value, place, lambda node, key, more=more: node.__setitem__(key, node[key] + more))
+            change(value, place, _adder(more))
     elif operation == "repeat":
         change(value, argument, lambda node, key: node.__setitem__(key, [*node[key], *node[key]]))
     elif operation == "reverse":
@@ -46,13 +46,21 @@ def edit(value: Any, operation: str, argument: Any) -> None:
         raise KeyError(operation)
 
 
+def _setter(new: Any) -> Callable[[Any, str | int], None]:
+    return lambda node, key: node.__setitem__(key, new)
+
+
+def _adder(more: int) -> Callable[[Any, str | int], None]:
+    return lambda node, key: node.__setitem__(key, node[key] + more)
+
+
 def _count(node: Any, key: str | int) -> None:
     number = next(_counter)
     node[key] = 1_700_000_000 + number if isinstance(node[key], int) else f"{node[key]}-{number}"
 
 
 def _edit(name: str) -> Callable[[Reply, Any, Any], None]:
-    def operation(reply: Reply, argument: Any, request: Any) -> None:
+    def operation(reply: Reply, argument: Any, _request: Any) -> None:
         value = reply.json()
         if value is not None:
             edit(value, name, argument)
@@ -63,13 +71,13 @@ def _edit(name: str) -> Callable[[Reply, Any, Any], None]:
     return operation
 
 
-def _status(reply: Reply, argument: Any, request: Any) -> None:
+def _status(reply: Reply, argument: Any, _request: Any) -> None:
     reply.status = argument
     if argument >= 400 and not isinstance(reply.json(), dict):
         reply.set_json({"error": {"message": "Changed.", "type": "server_error", "param": None, "code": None}})
 
 
-def _header(reply: Reply, argument: Mapping[str, str | None], request: Any) -> None:
+def _header(reply: Reply, argument: Mapping[str, str | None], _request: Any) -> None:
     for name, value in argument.items():
         if value is None:
             reply.headers.pop(name, None)
@@ -77,15 +85,15 @@ def _header(reply: Reply, argument: Mapping[str, str | None], request: Any) -> N
             reply.headers[name] = value
 
 
-def _json(reply: Reply, argument: Any, request: Any) -> None:
+def _json(reply: Reply, argument: Any, _request: Any) -> None:
     reply.set_json(argument)
 
 
-def _body(reply: Reply, argument: str, request: Any) -> None:
+def _body(reply: Reply, argument: str, _request: Any) -> None:
     reply.body = argument.encode()
 
 
-def _wire(reply: Reply, argument: str, request: Any) -> None:
+def _wire(reply: Reply, argument: str, _request: Any) -> None:
     reply.wire = argument
 
 
@@ -107,7 +115,7 @@ def _bytes(reply: Reply, argument: str, request: Any) -> None:
 
 
 def _part(which: str) -> Callable[[Reply, Any, Any], None]:
-    def operation(reply: Reply, argument: Mapping[str, Any], request: Any) -> None:
+    def operation(reply: Reply, argument: Mapping[str, Any], _request: Any) -> None:
         found = reply.events()
         chunks = [event for event in found if isinstance(event, dict)]
         with_choices = [event for event in chunks if event.get("choices")]
@@ -120,24 +128,24 @@ def _part(which: str) -> Callable[[Reply, Any, Any], None]:
     return operation
 
 
-def _events(reply: Reply, argument: str, request: Any) -> None:
+def _events(reply: Reply, argument: str, _request: Any) -> None:
     reply.set_events(events.CHANGES[argument](reply.events()))
 
 
-def _second_choice(reply: Reply, argument: Any, request: Any) -> None:
+def _second_choice(reply: Reply, _argument: Any, _request: Any) -> None:
     value = reply.json()
     value["choices"].append({**value["choices"][0], "index": 1})
     reply.set_json(value)
 
 
-def _second_call(reply: Reply, argument: str, request: Any) -> None:
+def _second_call(reply: Reply, argument: str, _request: Any) -> None:
     value = reply.json()
     calls = value["choices"][0]["message"]["tool_calls"]
     calls.append({**calls[0], "id": calls[0]["id"] if argument == "same" else "call_another"})
     reply.set_json(value)
 
 
-def _append_stop(reply: Reply, argument: Any, request: Any) -> None:
+def _append_stop(reply: Reply, _argument: Any, request: Any) -> None:
     stop = request["stop"]
     text = stop if isinstance(stop, str) else stop[0]
     if reply.is_stream:
@@ -148,21 +156,21 @@ def _append_stop(reply: Reply, argument: Any, request: Any) -> None:
         reply.set_json(value)
 
 
-def _move_to_reasoning(reply: Reply, argument: Any, request: Any) -> None:
+def _move_to_reasoning(reply: Reply, _argument: Any, _request: Any) -> None:
     value = reply.json()
     message = value["choices"][0]["message"]
     message["reasoning_content"], message["content"] = message["content"], ""
     reply.set_json(value)
 
 
-def _swap_vectors(reply: Reply, argument: Any, request: Any) -> None:
+def _swap_vectors(reply: Reply, _argument: Any, _request: Any) -> None:
     value = reply.json()
     first, second = value["data"]
     first["embedding"], second["embedding"] = second["embedding"], first["embedding"]
     reply.set_json(value)
 
 
-def _big_endian(reply: Reply, argument: Any, request: Any) -> None:
+def _big_endian(reply: Reply, _argument: Any, _request: Any) -> None:
     value = reply.json()
     for entry in value["data"]:
         raw = base64.b64decode(entry["embedding"])

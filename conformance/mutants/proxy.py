@@ -63,7 +63,7 @@ class Proxy:
             if mutant is None or not self._matches(names, method, path, request, reply.status):
                 return reply
             self._seen[mutant.id] += 1
-            if self._seen[mutant.id] < self._first(mutant, path):
+            if self._seen[mutant.id] < int(mutant.when.get("nth", 1)):
                 return reply
         for step in mutant.do:
             for operation, argument in step.items():
@@ -74,21 +74,14 @@ class Proxy:
                     operations.apply(reply, operation, argument, request)
         return reply
 
-    @staticmethod
-    def _first(mutant: Mutant, path: str) -> int:
-        return int(mutant.when.get("nth", 1))
-
     def _path(self, url: str) -> str:
         return url.removeprefix(self.upstream.url).removeprefix(self.url)
 
     def _matches(self, names: set[str], method: str, path: str, request: Any, status: int | None) -> bool:
         when = self.mutant.when if self.mutant else {"never": True}
-        for key, wanted in when.items():
-            if not self._fits(key, wanted, names, method, path, request, status):
-                return False
-        return True
+        return all(self._fits(key, wanted, names, method, path, request, status) for key, wanted in when.items())
 
-    def _fits(  # noqa: PLR0911  one line a condition
+    def _fits(
         self, key: str, wanted: Any, names: set[str], method: str, path: str, request: Any, status: int | None
     ) -> bool:
         options = wanted if isinstance(wanted, list) else [wanted]
@@ -99,7 +92,7 @@ class Proxy:
             case "operation":
                 return self._operation(method, path) in options
             case "stream":
-                return (body.get("stream") is True) == wanted
+                return bool((body.get("stream") is True) == wanted)
             case "has":
                 return body.get(wanted) is not None and not any(name.startswith("errors.") for name in names)
             case "tool-result":
@@ -107,7 +100,7 @@ class Proxy:
                     body.get("tools")
                 )
             case "status":
-                return status is None or (status >= 400 if wanted == "error" else status == wanted)
+                return status is None or bool(status >= 400 if wanted == "error" else status == wanted)
             case "nth":
                 return True
             case _:

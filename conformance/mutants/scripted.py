@@ -23,7 +23,11 @@ def answer(request: Any) -> Reply | None:
     if request.get("tools"):
         return _tools(request)
     form = request.get("response_format")
-    return _structured(request, form) if isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"} else None
+    return (
+        _structured(request, form)
+        if isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}
+        else None
+    )
 
 
 def _tools(request: dict[str, Any]) -> Reply | None:
@@ -73,7 +77,11 @@ def _call(request: dict[str, Any], name: str, finish: str) -> Reply:
 def _say(request: dict[str, Any], text: str) -> Reply:
     if request.get("stream"):
         half = len(text) // 2
-        parts: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, {"content": text[:half]}, {"content": text[half:]}]
+        parts: list[dict[str, Any]] = [
+            {"role": "assistant", "content": ""},
+            {"content": text[:half]},
+            {"content": text[half:]},
+        ]
         return _stream(request, parts, "stop")
     return _plain(request, {"role": "assistant", "content": text, "refusal": None}, "stop")
 
@@ -94,7 +102,7 @@ def _plain(request: dict[str, Any], message: dict[str, Any], finish: str) -> Rep
 
 
 def _stream(request: dict[str, Any], parts: list[dict[str, Any]], finish: str) -> Reply:
-    head = {
+    head: dict[str, Any] = {
         "id": f"chatcmpl-scripted-{next(_numbers)}",
         "object": "chat.completion.chunk",
         "created": _CREATED,

@@ -19,7 +19,9 @@ _ORDER = ("ERROR", "FAIL", "SILENT", "INCONCLUSIVE", "NOT_RUN", "WARN", "UNSUPPO
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters["pretty"] = _pretty
     return environment.from_string(files("specserve.conformance.report").joinpath("page.html.jinja").read_text("utf-8"))
 
@@ -27,7 +29,9 @@ def _template() -> jinja2.Template:
 def html(document: Mapping[str, Any]) -> str:
     """Render the page."""
     declared = {name: position for position, name in enumerate(document["target"]["profiles"])}
-    rows = sorted(document["requirements"], key=lambda row: (declared.get(row["profile"], len(declared)), row["profile"]))
+    rows = sorted(
+        document["requirements"], key=lambda row: (declared.get(row["profile"], len(declared)), row["profile"])
+    )
     profiles = [(name, _sections(list(group))) for name, group in groupby(rows, key=lambda row: row["profile"])]
     attention = [row for name in _ORDER[:6] for row in document["requirements"] if row["status"] == name]
     return _template().render(

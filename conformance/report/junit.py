@@ -64,8 +64,7 @@ def _suite(root: ET.Element, family: str, rows: list[dict[str, Any]], document: 
 
 def _text(row: dict[str, Any]) -> str:
     lines = [row["text"], f"See {row['pointer']}"]
-    for finding in row["findings"]:
-        lines.append(f"{finding['exchange']}: expected {finding['expected']}; found {finding['actual']}")
+    lines += [f"{it['exchange']}: expected {it['expected']}; found {it['actual']}" for it in row["findings"]]
     return "\n".join(lines)
 
 

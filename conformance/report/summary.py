@@ -18,15 +18,18 @@ def summary(document: Mapping[str, Any]) -> str:
         "",
         f"- strict (the contract): **{document['verdicts']['strict']}**",
         f"- sdk (what official clients need): **{document['verdicts']['sdk']}**",
-        f"- model `{target['model']}`, embedding model `{target['embedding_model']}`, profiles {', '.join(target['profiles'])}",
-        f"- {spent['requests']} requests, {spent['billable_requests']} of them billable, at most "
-        f"{spent['worst_case_tokens']} tokens (the server reported {spent['reported_tokens']}), {document['seconds']:.1f} s",
+        f"- model `{target['model']}`, embedding model `{target['embedding_model']}`",
+        f"- profiles {', '.join(target['profiles'])}",
+        f"- {spent['requests']} requests in {document['seconds']:.1f} s, {spent['billable_requests']} of them billable",
+        f"- at most {spent['worst_case_tokens']} tokens; the server reported {spent['reported_tokens']}",
         f"- kit {document['kit']['version']}, contract `{document['kit']['spec_sha256'][:12]}`, {document['started']}",
         "",
         "| Status | Requirements | Meaning |",
         "| --- | ---: | --- |",
     ]
-    lines += [f"| {s.value} | {document['counts'][s.value]} | {MEANING[s]} |" for s in Status if document["counts"][s.value]]
+    lines += [
+        f"| {s.value} | {document['counts'][s.value]} | {MEANING[s]} |" for s in Status if document["counts"][s.value]
+    ]
     for status in _TOLD:
         rows = [row for row in document["requirements"] if row["status"] == status]
         if rows:

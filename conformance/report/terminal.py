@@ -59,8 +59,9 @@ def tell(document: Mapping[str, Any], console: Console) -> None:
     parts = [Text(f"{name} {counts[name]}", style=STYLE[name]) for name in STYLE if counts[name]]
     console.print(Text("  ").join(parts))
     console.print(
-        f"{spent['requests']} requests ({spent['billable_requests']} billable, at most {spent['worst_case_tokens']} tokens)"
-        f" in {document['seconds']:.1f} s; model {document['target']['model'] or 'unknown'};"
+        f"{spent['requests']} requests, {spent['billable_requests']} billable,"
+        f" at most {spent['worst_case_tokens']} tokens in {document['seconds']:.1f} s;"
+        f" model {document['target']['model'] or 'unknown'};"
         f" profiles {', '.join(document['target']['profiles'])}",
         highlight=False,
     )
