@@ -52,12 +52,10 @@ def test_the_base_install_needs_no_server_library():
         "sys.meta_path.insert(0, Block())\n"
         "import specserve.cli, specserve.generated.models, specserve.spec.document\n"
         "specserve.spec.document.load()\n"
-        "from click.testing import CliRunner\n"
-        "result = CliRunner().invoke(specserve.cli.main, ['serve'])\n"
-        "print(result.exit_code, result.output)\n"
+        "sys.argv = ['specserve', 'serve']\n"
+        "specserve.cli.main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
-    code, _, line = done.stdout.partition(" ")
-    assert code == "1"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
     assert "pip install 'specserve[server]'" in line
-    assert len(line.strip().splitlines()) == 1
