@@ -17,6 +17,7 @@ from specserve.conformance import oracle, sse
 from specserve.conformance.evidence import MISSING, shown
 
 MOST_TOKENS = 8
+MOST_DIMENSIONS = 4096
 _FINDINGS = Path(os.environ.get("SPECSERVE_FUZZ_FINDINGS", os.devnull))
 _CHAT = os.environ.get("SPECSERVE_FUZZ_CHAT", "")
 _EMBEDDING = os.environ.get("SPECSERVE_FUZZ_EMBEDDING", "")
@@ -39,6 +40,8 @@ def before_call(_context: HookContext, case: Any, _kwargs: dict[str, Any]) -> No
         return
     if isinstance(body.get("model"), str) and len(body["model"]) % 5:
         body["model"] = _EMBEDDING if "input" in body else _CHAT
+    if type(body.get("dimensions")) is int and body["dimensions"] > MOST_DIMENSIONS:
+        body["dimensions"] = MOST_DIMENSIONS
     if "input" in body:
         return
     for name, most in (("n", 2), ("best_of", 2), ("max_tokens", MOST_TOKENS), ("max_completion_tokens", MOST_TOKENS)):

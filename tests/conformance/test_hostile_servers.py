@@ -58,7 +58,9 @@ def wrong_length(peer):
 
 
 def cut_stream(peer):
-    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n10\r\ndata: {")
+    peer.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n10\r\ndata: {"
+    )
 
 
 def no_http(peer):
@@ -112,7 +114,19 @@ def serving(behave):
 
 @pytest.mark.parametrize(
     "behave",
-    [hang, hang_after_headers, drip, ten_megabytes, endless_stream, page, wrong_length, cut_stream, no_http, nonsense_json, deep_json],
+    [
+        hang,
+        hang_after_headers,
+        drip,
+        ten_megabytes,
+        endless_stream,
+        page,
+        wrong_length,
+        cut_stream,
+        no_http,
+        nonsense_json,
+        deep_json,
+    ],
 )
 def test_the_kit_ends_with_a_status_for_each_requirement(behave):
     chosen = select(load().values(), only=["models.*", "http.*", "chat.answers", "chat.stream.done-*", "sdk.*"])

@@ -13,7 +13,9 @@ def test_the_golden_server_is_conformant(golden_run):
     assert (golden_run.strict, golden_run.sdk, golden_run.exit_code) == ("conformant", "conformant", 0)
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the client's own, for an answer that breaks its types
+@pytest.mark.filterwarnings(
+    "ignore:Pydantic serializer warnings"
+)  # the client's own, for an answer that breaks its types
 def test_each_mutant_is_killed_by_those_named_and_by_no_other_must(proxy, golden_run):
     kills = list(gate.run_all(proxy, golden_run, mutants.load().values()))
     proxy.use(None)
@@ -30,6 +32,8 @@ def test_a_whole_run_says_the_same_as_the_gate(proxy, golden_target, name):
     run = Runner(target).run()
     proxy.use(None)
     broken = {o.requirement.id for o in run.outcomes if o.status in {Status.FAIL, Status.SILENT}}
-    assert broken == {k for k in mutant.killers if any(o.requirement.id == k and o.requirement.level == "MUST" for o in run.outcomes)}
+    assert broken == {
+        k for k in mutant.killers if any(o.requirement.id == k and o.requirement.level == "MUST" for o in run.outcomes)
+    }
     assert run.strict == "not conformant"
     assert run.exit_code == 1

@@ -1,11 +1,26 @@
 """The parser of event streams gives the same events however the bytes are split."""
 
+from itertools import pairwise
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from specserve.conformance.sse import Event, Parser, parse
 
-PIECES = ["data: a", "data:b", "data", "data: é日本\U0001f600", "event: x", "id: 7", "id: a\0b", "retry: 12", "retry: x", ": note", "other: y", ""]
+PIECES = [
+    "data: a",
+    "data:b",
+    "data",
+    "data: é日本\U0001f600",
+    "event: x",
+    "id: 7",
+    "id: a\0b",
+    "retry: 12",
+    "retry: x",
+    ": note",
+    "other: y",
+    "",
+]
 STREAMS = st.tuples(
     st.booleans(), st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(["\n", "\r", "\r\n"])), max_size=14)
 )
@@ -18,7 +33,7 @@ def encode(stream):
 
 def split(data, cuts):
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
