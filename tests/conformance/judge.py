@@ -24,7 +24,7 @@ def main():
         return conform(*sys.argv[1:])
     worst = 0
     for name, serve, options in OURS:
-        print(f"== ours, {name}", flush=True)
+        sys.stderr.write(f"== ours, {name}\n")
         with running(*serve) as server:
             report = Path("build", "conformance", name)
             status = conform(f"{server.url}/v1", *options, "--max-time", LIMIT, "--report", report, *sys.argv[1:])
