@@ -61,11 +61,13 @@ def _pointer(instance: Any, loc: tuple[int | str, ...]) -> str:
     """The place of an error; names of union branches, which pydantic puts between, lead nowhere and are left out."""
     place, here, last = "", instance, len(loc) - 1
     for position, step in enumerate(loc):
-        if (isinstance(here, dict) and step in here) or (
-            isinstance(here, list) and isinstance(step, int) and step < len(here)
-        ):
+        if isinstance(here, dict):
+            if step not in here and position != last:
+                continue
+            here = here.get(step)
+        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
             here = here[step]
-        elif position != last or not isinstance(here, dict):
+        else:
             continue
         place += f"/{step}"
     return place

@@ -161,9 +161,9 @@ class Finding:
 def dig(value: Any, *path: str | int) -> Any:
     """Follow keys and indexes; `MISSING` where they lead nowhere."""
     for step in path:
-        if (isinstance(step, int) and isinstance(value, list) and -len(value) <= step < len(value)) or (
-            isinstance(step, str) and isinstance(value, Mapping) and step in value
-        ):
+        if isinstance(value, Mapping):
+            value = value.get(step, MISSING)
+        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
             value = value[step]
         else:
             return MISSING

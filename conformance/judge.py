@@ -50,7 +50,9 @@ class Outcome:
         if self.status in {Status.FAIL, Status.SILENT, Status.WARN}:
             hurts = any(self.requirement.sdk if found.sdk is None else found.sdk for _, found in self.findings)
             return self.status if hurts else Status.PASS
-        return self.status if self.requirement.sdk or self.status is Status.ERROR else Status.PASS
+        if self.status in {Status.INCONCLUSIVE, Status.NOT_RUN} and not self.requirement.sdk:
+            return Status.SKIP  # whatever it is, they do not need it
+        return self.status
 
 
 @dataclass

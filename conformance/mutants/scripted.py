@@ -108,7 +108,9 @@ def _stream(request: dict[str, Any], parts: list[dict[str, Any]], finish: str) -
         "created": _CREATED,
         "model": request["model"],
     }
-    choices = [{"index": 0, "delta": part, "logprobs": None, "finish_reason": None} for part in parts]
+    choices: list[dict[str, Any]] = [
+        {"index": 0, "delta": part, "logprobs": None, "finish_reason": None} for part in parts
+    ]
     choices.append({"index": 0, "delta": {}, "logprobs": None, "finish_reason": finish})
     reply = Reply(200, {"content-type": "text/event-stream; charset=utf-8"})
     reply.set_events([*({**head, "choices": [choice]} for choice in choices), "[DONE]"])
