@@ -49,7 +49,7 @@ def test_every_exchange_is_needed_and_is_what_it_says():
     target = gate.everything("http://127.0.0.1:1/v1", "key", "model")
     needed = {name for r in ALL.values() for name in r.uses}
     for name, exchange in exchanges.load().items():
-        assert name in needed
+        assert name in needed, name
         if exchange.operation is None or exchange.body is None:
             continue
         try:
