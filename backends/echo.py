@@ -160,6 +160,11 @@ class EchoEngine(Engine):
         due = clock() + self._options.first_token_delay
         self._running += n
         try:
+            if sampling.rank_prompt:
+                await self._sleep(0)
+                yield [RankedOutput(0, [], [], prompt=[(_LOGPROBS[0], _ranked(token_id)) for token_id in prompt[1:]])]
+            if not sampling.max_tokens:
+                yield [RankedOutput(index, [], [], "length", cached_tokens=0) for index in range(n)]
             for at, token_id in enumerate(islice(cycle(said or [ord(".")]), count)):
                 # Even without a pace others get their turn: each step of a real engine takes time too.
                 await self._sleep(due + at * pause - clock())
@@ -206,9 +211,12 @@ def _said(prompt: Sequence[int]) -> list[int]:
 def _output(token_id: int, sampling: Sampling) -> RankedOutput:
     if not sampling.logprobs:
         return RankedOutput(0, [token_id], [])
+    return RankedOutput(0, [token_id], [_LOGPROBS[0]], alternatives=[_ranked(token_id)])
+
+
+def _ranked(token_id: int) -> Alternatives:
     others = [byte for byte in _LIKELY if byte != token_id]
-    ranked: Alternatives = list(zip([token_id, *others], _LOGPROBS, strict=False))
-    return RankedOutput(0, [token_id], [_LOGPROBS[0]], alternatives=[ranked])
+    return list(zip([token_id, *others], _LOGPROBS, strict=False))
 
 
 class Echo(LocalBackend):

@@ -711,27 +711,10 @@ Several texts as token ids.
 """
 
 
-class CompletionLogprobs(BaseModel):
-    """
-    The log probabilities of a text, in lists of the same length.
-    """
-
-    tokens: list[str] | None = None
-    """
-    The tokens.
-    """
-    token_logprobs: list[float | None] | None = None
-    """
-    The log probability of each token. Null for the first token of an echoed prompt.
-    """
-    top_logprobs: list[dict[str, float]] | None = None
-    """
-    For each token, the likeliest ones at its position. Null for the first token of an echoed prompt.
-    """
-    text_offset: list[int] | None = None
-    """
-    Where each token begins in the text, in characters.
-    """
+CompletionTopLogprobs = TypeAliasType("CompletionTopLogprobs", dict[str, float])
+"""
+Tokens with their log probabilities.
+"""
 
 
 EmbeddingInputText = TypeAliasType("EmbeddingInputText", Annotated[str, Field(min_length=1)])
@@ -1354,28 +1337,26 @@ class CreateCompletionRequest(BaseModel):
     """
 
 
-class CompletionChoice(BaseModel):
+class CompletionLogprobs(BaseModel):
     """
-    One continuation, or a part of it.
+    The log probabilities of a text, in lists of the same length.
     """
 
-    index: int
+    tokens: list[str] | None = None
     """
-    The place of this continuation among the continuations.
+    The tokens.
     """
-    text: str
+    token_logprobs: list[float | None] | None = None
     """
-    The text.
+    The log probability of each token. Null for the first token of an echoed prompt.
     """
-    logprobs: Annotated[CompletionLogprobs | None, Field(...)]
+    top_logprobs: list[CompletionTopLogprobs | None] | None = None
     """
-    The log probabilities, if they were asked for.
+    For each token, the likeliest ones at its position. Null for the first token of an echoed prompt.
     """
-    finish_reason: Annotated[Literal["stop", "length", "content_filter"] | None, Field(...)]
+    text_offset: list[int] | None = None
     """
-    Why the text ended: `stop` at its natural end or at a stop string, `length` at the token limit,
-    `content_filter` because it was held back. Null only in a stream, before the end.
-
+    Where each token begins in the text, in characters.
     """
 
 
@@ -1743,38 +1724,28 @@ class ChatCompletionStreamResponseDelta(BaseModel):
     """
 
 
-class CreateCompletionResponse(BaseModel):
+class CompletionChoice(BaseModel):
     """
-    The continuations; in a stream, a part of them.
+    One continuation, or a part of it.
     """
 
-    id: str
+    index: int
     """
-    Names this answer; the same in all parts of a stream.
+    The place of this continuation among the continuations.
     """
-    object: Literal["text_completion"]
+    text: str
     """
-    Always `text_completion`.
+    The text.
     """
-    created: int
+    logprobs: Annotated[CompletionLogprobs | None, Field(...)]
     """
-    When the request began, in seconds since 1970.
+    The log probabilities, if they were asked for.
     """
-    model: str
+    finish_reason: Annotated[Literal["stop", "length", "content_filter"] | None, Field(...)]
     """
-    The id of the model that continued.
-    """
-    choices: list[CompletionChoice]
-    """
-    The continuations, `n` for each prompt, in the order of the prompts.
-    """
-    usage: CompletionUsage | None = None
-    """
-    Null only in the parts of a stream with `stream_options.include_usage`, before the last.
-    """
-    system_fingerprint: str | None = None
-    """
-    Changes when something changes on the server that may change what a seed yields.
+    Why the text ended: `stop` at its natural end or at a stop string, `length` at the token limit,
+    `content_filter` because it was held back. Null only in a stream, before the end.
+
     """
 
 
@@ -1922,6 +1893,41 @@ class ChatCompletionStreamChoice(BaseModel):
     ]
     """
     Why the answer ended, as in the whole answer; null before that.
+    """
+
+
+class CreateCompletionResponse(BaseModel):
+    """
+    The continuations; in a stream, a part of them.
+    """
+
+    id: str
+    """
+    Names this answer; the same in all parts of a stream.
+    """
+    object: Literal["text_completion"]
+    """
+    Always `text_completion`.
+    """
+    created: int
+    """
+    When the request began, in seconds since 1970.
+    """
+    model: str
+    """
+    The id of the model that continued.
+    """
+    choices: list[CompletionChoice]
+    """
+    The continuations, `n` for each prompt, in the order of the prompts.
+    """
+    usage: CompletionUsage | None = None
+    """
+    Null only in the parts of a stream with `stream_options.include_usage`, before the last.
+    """
+    system_fingerprint: str | None = None
+    """
+    Changes when something changes on the server that may change what a seed yields.
     """
 
 

@@ -26,11 +26,14 @@ class RankedOutput(TokenOutput):
     """A `TokenOutput` of an engine that also tells what else could have come.
 
     Attributes:
-        alternatives: For each of `token_ids`, when log-probabilities were asked for: the likeliest tokens, the 20 that
+        alternatives: For each of `token_ids`, if `Sampling.ranked` asked for them: the likeliest tokens, the 20 that
             the API can show or all that there are.
+        prompt: The same for the prompt's tokens but the first, each with its own log-probability in front, if
+            `Sampling.rank_prompt` asked for them; on the first output of sequence 0, before any other output.
     """
 
     alternatives: list[Alternatives] = field(default_factory=list)
+    prompt: list[tuple[float, Alternatives]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +41,16 @@ class ScoredToken:
     """A token with its log-probability.
 
     Attributes:
-        data: The token's bytes.
-        logprob: Natural logarithm of its probability.
-        alternatives: The likeliest tokens in its place, as many as were asked for, with bytes.
+        token_id: The token.
+        logprob: Natural logarithm of its probability; None for a prompt's first token, which follows nothing.
+        alternatives: The likeliest tokens in its place, as many as were asked for.
         start: Where its text begins in the choice's text, in characters.
         end: Where it ends; behind the character if it holds only the first bytes of one.
     """
 
-    data: bytes
-    logprob: float
-    alternatives: list[tuple[bytes, float]]
+    token_id: int
+    logprob: float | None
+    alternatives: Alternatives
     start: int
     end: int
 
@@ -80,6 +83,10 @@ class Answer:
         stop: Strings that end the choice; the text before the first one is its text. Thoughts may hold them.
         alternatives: How many alternatives each scored token gets; None to score no tokens. Thoughts are not scored.
         thinking: How the sequence begins, if it may begin with thoughts.
+        start: Characters of the choice's text that stand before the answer.
+
+    Attributes:
+        logprob: The sum of its tokens' log-probabilities, if the engine tells them.
     """
 
     __slots__ = (
@@ -96,6 +103,7 @@ class Answer:
         "completion_tokens",
         "finished",
         "index",
+        "logprob",
     )
 
     def __init__(
@@ -105,15 +113,18 @@ class Answer:
         stop: Sequence[str],
         alternatives: int | None,
         thinking: Thinking | None = None,
+        *,
+        start: int = 0,
     ) -> None:
         self.index = index
         self.finished = False
         self.completion_tokens = 0
+        self.logprob = 0.0
         self._tokenizer = tokenizer
         self._alternatives = alternatives
         self._detokenizer = Detokenizer()
         self._stop = StopStrings(stop)
-        self._decoded = self._released = 0
+        self._decoded = self._released = start
         self._waiting: deque[ScoredToken] = deque()
         self._thoughts = None if thinking is None else Thoughts(thinking, tokenizer)
         self._held: list[tuple[TokenOutput, int]] = []
@@ -130,6 +141,8 @@ class Answer:
         thought = []
         for at in range(len(output.token_ids)):
             self.completion_tokens += 1
+            if output.logprobs:
+                self.logprob += output.logprobs[at]
             if self._thoughts is None or self._thoughts.state == "over":
                 self._take(output, at, pieces)
             else:
@@ -153,8 +166,7 @@ class Answer:
 
     def _take(self, output: TokenOutput, at: int, pieces: list[str]) -> None:
         """A token of the answer."""
-        data = self._tokenizer.token_bytes(output.token_ids[at])
-        text = self._detokenizer.push(data)
+        text = self._detokenizer.push(self._tokenizer.token_bytes(output.token_ids[at]))
         if self._trimming and not self._detokenizer.pending:
             # Thoughts and answer are set apart by empty lines that belong to neither.
             text = text.lstrip("\n")
@@ -162,7 +174,7 @@ class Answer:
                 return
             self._trimming = False
         if self._alternatives is not None:
-            self._score(output, at, data, len(text))
+            self._score(output, at, len(text))
         self._decoded += len(text)
         pieces.append(self._stop.push(text))
 
@@ -189,11 +201,10 @@ class Answer:
             if not self._stop.found:
                 self._take(output, at, pieces)
 
-    def _score(self, output: TokenOutput, at: int, data: bytes, characters: int) -> None:
-        ranked = output.alternatives[at][: self._alternatives] if isinstance(output, RankedOutput) else []
-        others = [(self._tokenizer.token_bytes(token_id), logprob) for token_id, logprob in ranked]
+    def _score(self, output: TokenOutput, at: int, characters: int) -> None:
+        others = output.alternatives[at][: self._alternatives] if isinstance(output, RankedOutput) else []
         end = self._decoded + characters + self._detokenizer.pending
-        self._waiting.append(ScoredToken(data, output.logprobs[at], others, self._decoded, end))
+        self._waiting.append(ScoredToken(output.token_ids[at], output.logprobs[at], others, self._decoded, end))
 
     def _take_scored(self, text: str) -> list[ScoredToken]:
         """Tokens go out with the text they belong to, so that those of all chunks spell the text of all chunks."""

@@ -135,7 +135,7 @@ class LocalBackend(Backend):
         call: Call,
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
-        chunks = ChatChunks(call, self.settings.id)
+        chunks = ChatChunks(call, self.settings.id, self.engine.tokenizer)
         async with aclosing(self._answer(await self._plan_chat(request), chunks)) as answer:
             async for chunk in answer:
                 yield chunk
@@ -149,11 +149,8 @@ class LocalBackend(Backend):
         asked = plan.parameters(request)
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
-        echoed = []
-        if asked["echo"]:
-            texts = [self._text(prompt) for prompt in listed(asked["prompt"])]
-            echoed = [text for text in texts for _ in range(planned.n)]
-        async with aclosing(self._answer(planned, CompletionChunks(call, self.settings.id, echoed))) as answer:
+        chunks = CompletionChunks(call, self.settings.id, self.engine.tokenizer)
+        async with aclosing(self._answer(planned, chunks)) as answer:
             async for chunk in answer:
                 yield chunk
 
@@ -191,19 +188,23 @@ class LocalBackend(Backend):
             alternatives=alternatives,
             context_length=self.engine.context_length,
             param=param,
+            engine_ranks="top_logprobs" in self.features,
         )
         return replace(planned, thinking=prompt.thinking)
 
     def _plan_completion(self, asked: dict[str, Any], prompts: list[list[int]], *, explicit_limit: bool) -> plan.Plan:
-        plan.check_best_of(asked, asked["n"] or 1)
+        ranks = "top_logprobs" in self.features
         return plan.make_plan(
             asked,
             prompts,
             limit=asked["max_tokens"] if explicit_limit else None,
             default_limit=plan.DEFAULT_COMPLETION_TOKENS,
-            alternatives=plan.completion_alternatives(asked, engine_ranks="top_logprobs" in self.features),
+            alternatives=plan.completion_alternatives(asked, engine_ranks=ranks),
             context_length=self.engine.context_length,
             param="prompt",
+            echoed=[self._text(prompt) for prompt in listed(asked["prompt"])] if asked["echo"] else (),
+            candidates=plan.candidates(asked, engine_scores="logprobs" in self.features),
+            engine_ranks=ranks,
         )
 
     async def _chat_prompt(self, messages: Sequence[Any], effort: str | None) -> ChatPrompt:

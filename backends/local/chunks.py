@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from specserve.backends.local.spelling import Spelling
 from specserve.generated.models import (
     ChatCompletionChoiceLogprobs,
     ChatCompletionStreamChoice,
     ChatCompletionStreamResponseDelta,
-    ChatCompletionTokenLogprob,
-    ChatCompletionTopLogprob,
     CompletionChoice,
     CompletionLogprobs,
     CompletionTokensDetails,
@@ -25,17 +24,15 @@ from specserve.generated.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Literal
 
     from specserve.backends.base import Call
-    from specserve.backends.local.answer import Delta, ScoredToken
+    from specserve.backends.local.answer import Delta
+    from specserve.backends.local.engine import Tokenizer
     from specserve.backends.local.generation import Usage
 
 ChunkT_co = TypeVar("ChunkT_co", covariant=True)
-
-_LEAST_LOGPROB = -9999.0
-"""Stands for minus infinity, which JSON cannot say, as OpenAI has it."""
 
 
 class Chunks(Protocol[ChunkT_co]):
@@ -54,9 +51,10 @@ class Chunks(Protocol[ChunkT_co]):
 class ChatChunks:
     """Builds the chunks of a chat answer."""
 
-    def __init__(self, call: Call, model: str) -> None:
+    def __init__(self, call: Call, model: str, tokenizer: Tokenizer) -> None:
         self._call = call
         self._model = model
+        self._spelling = Spelling(tokenizer)
 
     def begin(self, index: int) -> Iterator[CreateChatCompletionStreamResponse]:
         """The role."""
@@ -70,7 +68,7 @@ class ChatChunks:
         if delta.text or delta.scored:
             logprobs = None
             if delta.scored:
-                content = [_chat_logprob(token) for token in delta.scored]
+                content = [self._spelling.chat(token) for token in delta.scored]
                 logprobs = ChatCompletionChoiceLogprobs.model_construct(content=content, refusal=None)
             gain = ChatCompletionStreamResponseDelta.model_construct(content=delta.text)
             yield self._chunk(delta.index, gain, logprobs)
@@ -107,28 +105,22 @@ class ChatChunks:
 
 
 class CompletionChunks:
-    """Builds the chunks of a completion.
+    """Builds the chunks of a completion."""
 
-    Args:
-        call: What every chunk carries.
-        model: The model's id.
-        echoed: For each choice, text to begin with; or empty.
-    """
-
-    def __init__(self, call: Call, model: str, echoed: Sequence[str] = ()) -> None:
+    def __init__(self, call: Call, model: str, tokenizer: Tokenizer) -> None:
         self._call = call
         self._model = model
-        self._echoed = echoed
+        self._spelling = Spelling(tokenizer)
 
     def begin(self, index: int) -> Iterator[CreateCompletionResponse]:
-        """The echo of the prompt, if asked for."""
-        if self._echoed:
-            yield self._chunk(index, self._echoed[index])
+        """Nothing."""
+        return iter(())
 
     def gained(self, delta: Delta) -> Iterator[CreateCompletionResponse]:
         """The text, if any, and the end."""
         if delta.text or delta.scored:
-            yield self._chunk(delta.index, delta.text, _completion_logprobs(delta.scored) if delta.scored else None)
+            logprobs = self._spelling.completion(delta.scored) if delta.scored else None
+            yield self._chunk(delta.index, delta.text, logprobs)
         if delta.finish_reason:
             yield self._chunk(delta.index, "", finish_reason=delta.finish_reason)
 
@@ -177,49 +169,3 @@ def _usage(usage: Usage) -> CompletionUsage:
             audio_tokens=0, cached_tokens=usage.cached_tokens
         )
     return made
-
-
-def _chat_logprob(token: ScoredToken) -> ChatCompletionTokenLogprob:
-    return ChatCompletionTokenLogprob.model_construct(
-        token=_spelled(token.data),
-        logprob=_finite(token.logprob),
-        bytes=list(token.data) or None,
-        top_logprobs=[
-            ChatCompletionTopLogprob.model_construct(
-                token=_spelled(data), logprob=_finite(logprob), bytes=list(data) or None
-            )
-            for data, logprob in token.alternatives
-        ],
-    )
-
-
-def _completion_logprobs(tokens: Sequence[ScoredToken]) -> CompletionLogprobs:
-    chosen = [(_prefixed(token.data), _finite(token.logprob)) for token in tokens]
-    return CompletionLogprobs.model_construct(
-        tokens=[text for text, _ in chosen],
-        token_logprobs=[logprob for _, logprob in chosen],
-        # The chosen token is always among them, so there may be one more than was asked for.
-        top_logprobs=[
-            {_prefixed(data): _finite(logprob) for data, logprob in token.alternatives} | {text: logprob}
-            for token, (text, logprob) in zip(tokens, chosen, strict=True)
-        ],
-        text_offset=[token.start for token in tokens],
-    )
-
-
-def _finite(logprob: float) -> float:
-    return max(_LEAST_LOGPROB, logprob)  # in this order not-a-number becomes it too
-
-
-def _spelled(data: bytes) -> str:
-    r"""A token as text; parts of a character as OpenAI spells them, ``\xf0\x9f``, so that they stay apart."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return "".join(f"\\x{byte:02x}" for byte in data)
-
-
-def _prefixed(data: bytes) -> str:
-    """As `_spelled`, but parts of a character begin with ``bytes:``, as OpenAI's completions have them."""
-    text = _spelled(data)
-    return f"bytes:{text}" if text.startswith("\\x") and b"\\" not in data else text

@@ -15,7 +15,7 @@ class Sampling:
     """How to choose tokens. A field at its default asks for nothing.
 
     Attributes:
-        max_tokens: Most tokens to generate, at least 1; already cut to what the context leaves.
+        max_tokens: Most tokens to generate, already cut to what the context leaves; 0 only with `rank_prompt`.
         min_tokens: End of sequence is impossible before this many tokens.
         temperature: 0 is greedy.
         top_p: Keep the smallest set of tokens whose probabilities add up to this.
@@ -28,6 +28,8 @@ class Sampling:
         ignore_eos: Go on after end of sequence.
         stop: Strings that end the answer. An engine may use them to end early; cutting the text is done by the caller.
         logprobs: Also give the log-probability of each chosen token.
+        ranked: Also give the likeliest others, in a `RankedOutput`. Asked only of an engine that does.
+        rank_prompt: Also rank the prompt's own tokens. As `ranked`.
     """
 
     max_tokens: int
@@ -43,6 +45,8 @@ class Sampling:
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
     logprobs: bool = False
+    ranked: bool = False
+    rank_prompt: bool = False
 
 
 @dataclass(slots=True)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from specserve.backends.errors import EngineFailure
-from specserve.backends.local.answer import Answer
+from specserve.backends.local.answer import Answer, RankedOutput
+from specserve.backends.local.best_of import best
+from specserve.backends.local.echoed import Echoed
 from specserve.backends.local.engine import TokenOutput
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ class Usage:
 
     Attributes:
         prompt_tokens: Of all prompts, each counted once.
-        completion_tokens: Of all answers, up to and with the token that completed a stop string.
+        completion_tokens: Of all answers, also those that `best_of` drops; up to and with the token that completed a
+            stop string.
         cached_tokens: Prompt tokens that the engine found in its cache; None if it does not tell.
         reasoning_tokens: Those of `completion_tokens` that were thoughts.
     """
@@ -43,15 +46,22 @@ class Generation:
         self._engine = engine
         self._plan = plan
         self._answers = [
-            Answer(at * plan.n + j, engine.tokenizer, job.sampling.stop, plan.alternatives, plan.thinking)
+            Answer(
+                index,
+                engine.tokenizer,
+                job.sampling.stop,
+                plan.alternatives,
+                plan.thinking,
+                start=len(job.echoed or ""),
+            )
             for at, job in enumerate(plan.jobs)
-            for j in range(plan.n)
+            for index in range(at * plan.generated, (at + 1) * plan.generated)
         ]
         self._cached: dict[int, int] = {}
 
     def steps(self) -> AsyncGenerator[list[Delta], None]:
         """What the choices gained, step by step. Closing it stops the engine's work for this request."""
-        sources = [self._run(at, job) for at, job in enumerate(self._plan.jobs)]
+        sources = [self._best(at, self._run(at, job)) for at, job in enumerate(self._plan.jobs)]
         return sources[0] if len(sources) == 1 else _merged(sources)
 
     def usage(self) -> Usage:
@@ -63,19 +73,34 @@ class Generation:
             reasoning_tokens=sum(answer.reasoning_tokens for answer in self._answers),
         )
 
+    def _best(self, at: int, steps: AsyncGenerator[list[Delta], None]) -> AsyncGenerator[list[Delta], None]:
+        n = self._plan.n
+        return best(steps, self._answers_to(at), n, at * n) if self._plan.candidates else steps
+
+    def _answers_to(self, at: int) -> list[Answer]:
+        count = self._plan.generated
+        return self._answers[at * count : (at + 1) * count]
+
     async def _run(self, at: int, job: Job) -> AsyncGenerator[list[Delta], None]:
         """The answers to one prompt."""
-        n = self._plan.n
-        answers = self._answers[at * n : (at + 1) * n]
-        if job.sampling.max_tokens == 0:
+        answers = self._answers_to(at)
+        echoed = None if job.echoed is None else Echoed(job.echoed, job.prompt)
+        if job.sampling.max_tokens == 0 and not job.sampling.rank_prompt:
+            if echoed:
+                yield self._begun(echoed, answers)
             yield [answer.add(TokenOutput(j, [], [], "length")) for j, answer in enumerate(answers)]
             return
-        running = n
+        running = len(answers)
         # Stop strings end answers, not thoughts, which the engine cannot tell apart.
         sampling = job.sampling if self._plan.thinking is None else replace(job.sampling, stop=())
-        async with aclosing(self._engine.generate(job.prompt, sampling, n)) as outputs:
+        async with aclosing(self._engine.generate(job.prompt, sampling, len(answers))) as outputs:
             async for step in outputs:
                 deltas = []
+                if echoed:
+                    if isinstance(step[0], RankedOutput):
+                        echoed = replace(echoed, ranks=step[0].prompt)
+                    deltas = self._begun(echoed, answers)
+                    echoed = None
                 for output in step:
                     if output.cached_tokens is not None:
                         self._cached[at] = output.cached_tokens
@@ -88,6 +113,10 @@ class Generation:
                 if not running:
                     return
         raise EngineFailure("The engine ended before the answer did.")
+
+    def _begun(self, echoed: Echoed, answers: list[Answer]) -> list[Delta]:
+        """The echo of the prompt, at the beginning of each answer to it."""
+        return [echoed.delta(answer.index, self._engine.tokenizer, self._plan.alternatives) for answer in answers]
 
 
 async def _merged(sources: list[AsyncGenerator[list[Delta], None]]) -> AsyncGenerator[list[Delta], None]:

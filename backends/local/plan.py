@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, UnsupportedValue
@@ -30,10 +30,12 @@ class Job:
     Attributes:
         prompt: Token ids.
         sampling: With `max_tokens` cut to what the context leaves; 0 generates nothing.
+        echoed: Text to begin each answer with; None for none.
     """
 
     prompt: Sequence[int]
     sampling: Sampling
+    echoed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,19 @@ class Plan:
         n: Answers to each prompt.
         alternatives: How many alternatives to show for each token; None if no log-probabilities were asked for.
         thinking: How answers begin, if they may begin with thoughts.
+        candidates: How many answers to generate for each prompt, of which the `n` likeliest are returned; 0 for `n`.
     """
 
     jobs: list[Job]
     n: int
     alternatives: int | None
     thinking: Thinking | None = None
+    candidates: int = 0
+
+    @property
+    def generated(self) -> int:
+        """Answers that are generated for each prompt."""
+        return self.candidates or self.n
 
 
 def parameters(request: BaseModel) -> dict[str, Any]:
@@ -91,28 +100,33 @@ def completion_alternatives(asked: Mapping[str, Any], *, engine_ranks: bool) -> 
 
     Raises:
         UnsupportedValue: Alternatives are asked for, and the engine tells the chosen token's log-probability only.
-        UnsupportedParameter: Log-probabilities of an echoed prompt are asked for.
+        UnsupportedParameter: Log-probabilities of an echoed prompt are asked for, and it tells none.
     """
     count: int | None = asked["logprobs"]
     if count and not engine_ranks:
         raise UnsupportedValue("This model tells only the chosen token: use 'logprobs': 0.", param="logprobs")
-    if count is not None and asked["echo"]:
+    if count is not None and asked["echo"] and not engine_ranks:
         raise UnsupportedParameter("This model cannot score a prompt: use 'echo' without 'logprobs'.", param="echo")
     return count
 
 
-def check_best_of(asked: Mapping[str, Any], n: int) -> None:
-    """See that `best_of` asks for nothing: 1 is its default, and all of `n` are the best of `n`.
+def candidates(asked: Mapping[str, Any], *, engine_scores: bool) -> int:
+    """What `best_of` of a completion asks for, as in `Plan`: 1 is its default, and all of `n` are the best of `n`.
 
     Raises:
-        InvalidRequest: It is less than `n`.
-        UnsupportedValue: It is more.
+        InvalidRequest: It is less than `n`, or its answers are to be streamed.
+        UnsupportedValue: The engine does not tell how likely an answer is.
     """
-    best_of = asked["best_of"] or 1
-    if best_of > n:
-        raise UnsupportedValue("This model cannot generate more answers than it returns.", param="best_of")
-    if 1 < best_of < n:
+    n, best_of = asked["n"] or 1, asked["best_of"] or 1
+    if best_of == 1 or best_of == n:
+        return 0
+    if best_of < n:
         raise InvalidRequest("'best_of' must not be less than 'n'.", param="best_of")
+    if asked["stream"]:
+        raise InvalidRequest("Results of 'best_of' cannot be streamed.", param="best_of")
+    if not engine_scores:
+        raise UnsupportedValue("This model cannot tell which of its answers is best.", param="best_of")
+    return int(best_of)
 
 
 def make_plan(
@@ -124,6 +138,9 @@ def make_plan(
     alternatives: int | None,
     context_length: int,
     param: str,
+    echoed: Sequence[str] = (),
+    candidates: int = 0,
+    engine_ranks: bool = False,
 ) -> Plan:
     """Put a request together.
 
@@ -135,20 +152,26 @@ def make_plan(
         alternatives: See `Plan`.
         context_length: Of the model.
         param: Name of the parameter that the prompts came from.
+        echoed: For each prompt, text to begin its answers with; or empty.
+        candidates: See `Plan`.
+        engine_ranks: Whether the engine's outputs are `RankedOutput`.
 
     Raises:
         ContextLengthExceeded: A prompt leaves no room, or not as much as the client asked for.
         InvalidRequest: Parameters contradict each other.
     """
     n: int = asked["n"] or 1
-    if n * len(prompts) > _MOST_CHOICES:
+    if max(n, candidates) * len(prompts) > _MOST_CHOICES:
         raise InvalidRequest(f"One request can have at most {_MOST_CHOICES} choices.", param=param)
+    scored, ranked = alternatives is not None or candidates > 0, alternatives is not None and engine_ranks
     jobs = []
-    for prompt in prompts:
+    for at, prompt in enumerate(prompts):
         room = _room(len(prompt), limit, context_length, param)
         max_tokens = min(room, default_limit or room) if limit is None else limit
-        jobs.append(Job(prompt, _sampling(asked, max_tokens, logprobs=alternatives is not None)))
-    return Plan(jobs, n, alternatives)
+        sampling = _sampling(asked, max_tokens, logprobs=scored)
+        sampling = replace(sampling, ranked=ranked, rank_prompt=ranked and bool(echoed))
+        jobs.append(Job(prompt, sampling, echoed[at] if echoed else None))
+    return Plan(jobs, n, alternatives, candidates=candidates)
 
 
 def _room(prompt_tokens: int, limit: int | None, context_length: int, param: str) -> int:

@@ -14,6 +14,7 @@ from specserve.backends.errors import APIError, BackendLoadError, EngineFailure,
 from specserve.backends.local.engine import Engine, Sampling, TokenOutput
 from specserve.backends.openvino.model_files import ModelFiles
 from specserve.backends.openvino.process import EngineProcess
+from specserve.backends.openvino.scorer import Scorer, ranked
 from specserve.backends.openvino.tokenizer import FastTokenizer
 
 _SEED_RANGE = 1 << 32
@@ -25,16 +26,18 @@ _MOST_MIN_P = 1 - 1e-6
 class OpenVINOEngine(Engine):
     """One model in one engine process, which is started again if it dies."""
 
-    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[EngineProcess]]) -> None:
+    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[EngineProcess]], scorer: Scorer) -> None:
         """Prepare an engine; `start` starts it.
 
         Args:
             files: The model, read.
             launch: Starts an engine process that has the model open.
+            scorer: Ranks tokens for those who ask.
         """
         self._files = files
         self._context_length = files.context_length
         self._launch = launch
+        self._scorer = scorer
         self._process: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._down: APIError = Unavailable("The model is not loaded.")
@@ -81,10 +84,16 @@ class OpenVINOEngine(Engine):
         """What the engine process last reported."""
         return self._load
 
-    async def generate(
+    def generate(self, prompt: Sequence[int], sampling: Sampling, n: int) -> AsyncGenerator[list[TokenOutput], None]:
+        """Generate `n` sequences; see the contract."""
+        outputs = self._generate(prompt, sampling, n) if sampling.max_tokens else _nothing(n)
+        if sampling.ranked or sampling.rank_prompt:
+            return ranked(outputs, self._scorer, prompt, sampling, n)
+        return outputs
+
+    async def _generate(
         self, prompt: Sequence[int], sampling: Sampling, n: int
     ) -> AsyncGenerator[list[TokenOutput], None]:
-        """Generate `n` sequences; see the contract."""
         process = self._process
         if process is None:
             raise self._down
@@ -125,6 +134,7 @@ class OpenVINOEngine(Engine):
             self._supervisor = None
         if process is not None:
             await process.stop()
+        await self._scorer.stop()
         self._load = Load()
 
     def _forget(self, process: EngineProcess, ids: list[int]) -> None:
@@ -207,6 +217,11 @@ class _Sequence:
         text = self._tail + b"".join(self._files.tokenizer.token_bytes(token) for token in tokens)
         self._tail = text[1 - max(map(len, self._stops)) :] if max(map(len, self._stops)) > 1 else b""
         return self._count >= self._sampling.min_tokens and any(stop in text for stop in self._stops)
+
+
+async def _nothing(n: int) -> AsyncGenerator[list[TokenOutput], None]:
+    """An answer of no tokens."""
+    yield [TokenOutput(index, [], [], "length") for index in range(n)]
 
 
 def _config(sampling: Sampling) -> Mapping[str, int | float | bool]:

@@ -12,16 +12,21 @@ from typing import Any
 
 from specserve.backends.errors import BackendLoadError
 
-_COMMAND = (sys.executable, "-P", "-m", "specserve.backends.openvino.worker")
+_WORKER = "specserve.backends.openvino.worker"
 _LONGEST_LINE = 1 << 26
 _PATIENCE = 5.0  # seconds between asking the process to end and killing it
 
 
 class Spawned:
-    """An engine process that was just started and has been told nothing yet; it imports its library meanwhile."""
+    """An engine process that was just started and has been told nothing yet; it imports its library meanwhile.
 
-    def __init__(self) -> None:
-        self.popen = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)  # noqa: S603
+    Args:
+        module: What it runs: `worker.py`, or another that speaks as it does.
+    """
+
+    def __init__(self, module: str = _WORKER) -> None:
+        command = (sys.executable, "-P", "-m", module)
+        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)  # noqa: S603
 
     def end(self) -> None:
         """End a process that is not needed after all: without input it leaves."""
@@ -55,7 +60,7 @@ class EngineProcess:
         """Start the process and wait until it has opened the model.
 
         Args:
-            order: What to open; see `worker.py`.
+            order: What to open; see the module that runs.
             spawned: The process, if it was started before.
 
         Raises:
@@ -74,7 +79,7 @@ class EngineProcess:
             await engine.stop(patience=0)
             raise
         if "ready" in reply:
-            engine.capacity = reply["capacity"]
+            engine.capacity = reply.get("capacity")
             return engine
         await engine.stop()
         why = reply.get("failed", f"the engine process ended with code {spawned.popen.returncode}")

@@ -13,6 +13,7 @@ from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir, read_files
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.process import EngineProcess, Spawned
+from specserve.backends.openvino.scorer import Scorer, launch_scorer
 from specserve.backends.options import parse_options
 from specserve.backends.weights import resolve
 
@@ -34,6 +35,7 @@ class OpenVINOText(LocalBackend):
             "stop",
             "temperature",
             "top_k",
+            "top_logprobs",
             "top_p",
         }
     )
@@ -51,7 +53,8 @@ class OpenVINOText(LocalBackend):
         """Let the engine process open the model, and read the model's files meanwhile."""
         spawned, self._spawned = self._spawned, None
         path = await asyncio.to_thread(resolve, self.settings.source)
-        launch = functools.partial(EngineProcess.start, self._order(path))
+        order = self._order(path)
+        launch = functools.partial(EngineProcess.start, order)
         first = asyncio.create_task(launch(spawned))
         try:
             files = await asyncio.to_thread(read_files, path, self._options)
@@ -59,7 +62,9 @@ class OpenVINOText(LocalBackend):
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
             raise
-        engine = OpenVINOEngine(files, launch)
+        folder = str(order["save_to"] or order["model"])
+        scorer = Scorer(functools.partial(launch_scorer, folder, self._options.num_threads))
+        engine = OpenVINOEngine(files, launch, scorer)
         await engine.start(first)
         return engine
 

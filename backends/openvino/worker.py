@@ -36,6 +36,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from specserve.backends.openvino.pipes import claim_stdout, send, short
+
 if TYPE_CHECKING:
     import openvino_genai
 
@@ -50,7 +52,7 @@ def main() -> int:
     # Ctrl-C and a service manager signal the whole group; when to stop is the server's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    replies = _claim_stdout()
+    replies = claim_stdout()
     with contextlib.suppress(ImportError):  # told when the order has come
         import openvino_genai  # noqa: F401  takes a second, in which the server gets ready to say what to open
     line = sys.stdin.buffer.readline()
@@ -61,9 +63,9 @@ def main() -> int:
         pipeline = _open(order)
         capacity = None if order["scheduler"]["cache_size"] == 0 else _warm_up(pipeline)
     except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
-        _send(replies, {"failed": _short(error)})
+        send(replies, {"failed": short(error)})
         return 1
-    _send(replies, {"ready": True, "capacity": capacity})
+    send(replies, {"ready": True, "capacity": capacity})
     worker = _Worker(pipeline, replies)
     threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
@@ -119,7 +121,7 @@ class _Worker:
         try:
             handle = self._pipeline.add_request(sequence_id, _tensor(request["prompt"]), _config(request, seed))
         except Exception as error:  # noqa: BLE001 - see `main`
-            self._outputs += [[each, [], [], f"!{_short(error)}"] for each, _ in answers]
+            self._outputs += [[each, [], [], f"!{short(error)}"] for each, _ in answers]
             return
         sequence = self._sequences[sequence_id] = _Sequence(handle)
         sequence.held_back = [(each, its_seed, request) for each, its_seed in answers[1:]]
@@ -144,7 +146,7 @@ class _Worker:
             if not self._pipeline.has_non_finished_requests():
                 self._pipeline.step()  # an empty step makes the engine count what it holds now
         except Exception as error:  # noqa: BLE001 - see `main`
-            self._fail_all(f"!{_short(error)}")
+            self._fail_all(f"!{short(error)}")
         for sequence_id in list(self._sequences):
             self._collect(sequence_id)
         self._watch_for_stall()
@@ -152,7 +154,7 @@ class _Worker:
         running = metrics.requests if self._pipeline.has_non_finished_requests() else 0
         report = {"outputs": self._outputs, "running": running, "cache_usage": metrics.cache_usage / 100}
         self._outputs = []
-        _send(self._replies, report)
+        send(self._replies, report)
 
     def _collect(self, sequence_id: int) -> None:
         sequence = self._sequences[sequence_id]
@@ -287,24 +289,6 @@ def _beside(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _claim_stdout() -> IO[bytes]:
-    """Take standard output for ourselves; what libraries print there goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
-
-
-def _send(replies: IO[bytes], message: dict[str, Any]) -> None:
-    replies.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
-    replies.flush()
-
-
-def _short(error: BaseException) -> str:
-    """The last line of an error that says something; the libraries put source paths in front."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:500]
 
 
 if __name__ == "__main__":

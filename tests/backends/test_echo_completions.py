@@ -9,8 +9,6 @@ from specserve.backends.echo import EchoTokenizer
 from specserve.backends.errors import (
     ContextLengthExceeded,
     InvalidRequest,
-    UnsupportedParameter,
-    UnsupportedValue,
 )
 
 if TYPE_CHECKING:
@@ -81,12 +79,6 @@ def test_echo_puts_the_prompt_first() -> None:
     assert text(complete(ids, echo=True)) == "éé"
 
 
-def test_an_echoed_prompt_cannot_be_scored() -> None:
-    with pytest.raises(UnsupportedParameter) as caught:
-        complete("abc", echo=True, logprobs=0)
-    assert caught.value.param == "echo"
-
-
 def test_logprobs_of_a_completion_are_four_lists() -> None:
     chunks = complete("abc🎉d", logprobs=1)
     lists = [choice["logprobs"] for choice in choices(chunks) if choice["logprobs"]]
@@ -103,15 +95,6 @@ def test_logprobs_of_a_completion_are_four_lists() -> None:
     assert lists[3]["text_offset"] == [4]
     top = choices(complete("a", logprobs=5))[0]["logprobs"]["top_logprobs"][0]
     assert list(top) == ["a", " ", "e", "t", "o"]
-
-
-def test_best_of_is_taken_where_it_asks_for_nothing() -> None:
-    assert text(complete("abc", n=2, best_of=2), 1) == "abc"
-    assert text(complete("abc", n=2, best_of=1), 1) == "abc"
-    with pytest.raises(UnsupportedValue):
-        complete("abc", best_of=2)
-    with pytest.raises(InvalidRequest):
-        complete("abc", n=3, best_of=2)
 
 
 def test_a_request_cannot_ask_for_thousands_of_choices() -> None:

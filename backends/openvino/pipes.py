@@ -1,0 +1,27 @@
+"""How a process of ours talks to the server that started it: lines of JSON on what were its standard streams."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import IO
+
+
+def claim_stdout() -> IO[bytes]:
+    """Take standard output for ourselves; what libraries print there goes to standard error."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return replies
+
+
+def send(replies: IO[bytes], message: Mapping[str, object]) -> None:
+    """Send one message, now."""
+    replies.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+    replies.flush()
+
+
+def short(error: BaseException) -> str:
+    """The last line of an error that says something; the libraries put source paths in front."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500]

@@ -1,0 +1,219 @@
+"""The server's end of the scorer process, and how what the engine chose meets what the scorer says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from specserve.backends.errors import APIError, BackendLoadError, EngineFailure, Unavailable
+from specserve.backends.local.answer import Alternatives, RankedOutput
+from specserve.backends.local.engine import Sampling, TokenOutput
+from specserve.backends.openvino.process import EngineProcess, Spawned
+
+_MODULE = "specserve.backends.openvino.scorer_worker"
+
+Ranked = tuple[float, Alternatives]
+_News = tuple[int, list[Ranked]] | list[TokenOutput] | Exception
+"""Ranks of one sequence's tokens, or what the engine brought, or what went wrong with either."""
+
+
+async def launch_scorer(folder: str, threads: int | None) -> EngineProcess:
+    """Start a process that has the model of a folder open.
+
+    Raises:
+        BackendLoadError: It cannot be opened.
+    """
+    return await EngineProcess.start({"model": folder, "threads": threads}, Spawned(_MODULE))
+
+
+class Scorer:
+    """Ranks texts.
+
+    Costs nothing before the first is opened; then a process, which stays, and which is started again if it dies.
+    """
+
+    def __init__(self, launch: Callable[[], Awaitable[EngineProcess]]) -> None:
+        self._launch = launch
+        self._launching = asyncio.Lock()
+        self._process: EngineProcess | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._ids = itertools.count(1)
+        self._routes: dict[int, tuple[asyncio.Queue[_News], int]] = {}
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, if it runs."""
+        return self._process.pid if self._process else None
+
+    async def open(self, mailbox: asyncio.Queue[_News], prompt: Sequence[int], n: int, *, rank_prompt: bool) -> Texts:
+        """Open `n` continuations of a prompt; their ranks come into the mailbox. To be closed.
+
+        Raises:
+            EngineFailure: The process cannot be started.
+            Unavailable: After `stop`.
+        """
+        process = await self._running()
+        ids = list(itertools.islice(self._ids, n))
+        self._routes |= {text_id: (mailbox, index) for index, text_id in enumerate(ids)}
+        process.send({"open": ids, "prompt": list(prompt), "rank_prompt": rank_prompt})
+        return Texts(self, process, ids)
+
+    async def stop(self) -> None:
+        """End the process; open texts fail."""
+        self._stopped = True
+        self._fail_all(Unavailable("The server is shutting down."))
+        process, self._process = self._process, None
+        if self._reader is not None:
+            self._reader.cancel()
+        if process is not None:
+            await process.stop()
+
+    def forget(self, process: EngineProcess, ids: list[int]) -> None:
+        """Close texts."""
+        for text_id in ids:
+            self._routes.pop(text_id, None)
+        process.send({"close": ids})
+
+    async def _running(self) -> EngineProcess:
+        async with self._launching:
+            if self._process is None:
+                try:
+                    process = await self._launch()
+                except BackendLoadError as error:
+                    raise EngineFailure(f"The model cannot be opened to score tokens: {error}") from error
+                if self._stopped:
+                    await process.stop()
+                    raise Unavailable("The server is shutting down.")
+                self._process = process
+                self._reader = asyncio.create_task(self._read(process))
+            return self._process
+
+    async def _read(self, process: EngineProcess) -> None:
+        async for report in process.reports():
+            if "broken" in report:
+                route = self._routes.get(report["broken"])
+                if route is not None:
+                    route[0].put_nowait(EngineFailure(report["why"]))
+                continue
+            text_id, ranks = report["ranks"]
+            route = self._routes.get(text_id)
+            if route is not None:
+                mailbox, index = route
+                mailbox.put_nowait((index, [(own, list(zip(ids, others, strict=True))) for own, ids, others in ranks]))
+        self._process = None
+        self._fail_all(EngineFailure("The scorer broke while it worked on this request."))
+        await process.stop()
+
+    def _fail_all(self, error: APIError) -> None:
+        for mailbox in {mailbox for mailbox, _ in self._routes.values()}:
+            mailbox.put_nowait(error)
+        self._routes.clear()
+
+
+class Texts:
+    """Open continuations of one prompt."""
+
+    def __init__(self, scorer: Scorer, process: EngineProcess, ids: list[int]) -> None:
+        self._scorer = scorer
+        self._process = process
+        self._ids = ids
+
+    def add(self, index: int, tokens: list[int]) -> None:
+        """Go on with one of them."""
+        self._process.send({"add": self._ids[index], "tokens": tokens})
+
+    def close(self) -> None:
+        """Close them all; what they held in memory is freed."""
+        self._scorer.forget(self._process, self._ids)
+
+
+async def ranked(
+    outputs: AsyncGenerator[list[TokenOutput], None],
+    scorer: Scorer,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    n: int,
+) -> AsyncGenerator[list[TokenOutput], None]:
+    """What the engine brings, each token when the scorer has ranked it.
+
+    The engine does not wait for the scorer: what is behind is ranked in larger parts.
+    """
+    mailbox: asyncio.Queue[_News] = asyncio.Queue()
+    pump = asyncio.create_task(_pump(outputs, mailbox))
+    texts = None
+    try:
+        texts = await scorer.open(mailbox, prompt, n, rank_prompt=sampling.rank_prompt)
+        if sampling.rank_prompt:
+            ranks: list[Ranked] = []
+            early = []
+            while len(ranks) < len(prompt) - 1:
+                news = await mailbox.get()
+                if isinstance(news, Exception):
+                    raise news
+                if isinstance(news, tuple):
+                    ranks += news[1]
+                else:
+                    early.append(news)
+            yield [RankedOutput(0, [], [], prompt=ranks)]
+            for news in early:
+                mailbox.put_nowait(news)
+        waiting = [_Waiting(index) for index in range(n)]
+        while not all(sequence.finished for sequence in waiting):
+            news = await mailbox.get()
+            if isinstance(news, Exception):
+                raise news
+            if isinstance(news, tuple):
+                yield [waiting[news[0]].take(news[1])]
+                continue
+            ended = []
+            for output in news:
+                if output.token_ids:
+                    texts.add(output.index, output.token_ids)
+                ended += waiting[output.index].expect(output)
+            if ended:
+                yield ended
+    finally:
+        if texts is not None:
+            texts.close()
+        pump.cancel()
+        await asyncio.wait([pump])
+
+
+async def _pump(outputs: AsyncGenerator[list[TokenOutput], None], mailbox: asyncio.Queue[_News]) -> None:
+    try:
+        async with aclosing(outputs):
+            async for news in outputs:
+                mailbox.put_nowait(news)
+    except Exception as error:  # noqa: BLE001 - it is raised again where the mailbox is read
+        mailbox.put_nowait(error)
+
+
+class _Waiting:
+    """What the engine brought of one sequence and the scorer has not ranked yet."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._tokens: list[int] = []
+        self._end: Any = None
+        self._cached: int | None = None
+        self.finished = False
+
+    def expect(self, output: TokenOutput) -> list[TokenOutput]:
+        """Take what the engine brought; returns the sequence's end if nothing of it waits."""
+        self._tokens += output.token_ids
+        self._end = output.finish_reason
+        self._cached = output.cached_tokens if output.cached_tokens is not None else self._cached
+        return [self.take([])] if self._end and not self._tokens else []
+
+    def take(self, ranks: list[Ranked]) -> TokenOutput:
+        """Match ranks with the tokens they belong to."""
+        tokens, self._tokens = self._tokens[: len(ranks)], self._tokens[len(ranks) :]
+        end = self._end if not self._tokens else None
+        self.finished = end is not None
+        cached, self._cached = self._cached, None
+        own = [logprob for logprob, _ in ranks]
+        return RankedOutput(self._index, tokens, own, end, cached, alternatives=[others for _, others in ranks])
