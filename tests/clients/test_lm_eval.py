@@ -83,3 +83,21 @@ def test_local_completions_generate(evaluate, default, tokenizer, tokenized):
     body = {"model": CHAT, "prompt": prompt, "max_tokens": 24, "temperature": 0, "stop": ["\n\n", "<|im_end|>"]}
     answer = default.post("/v1/completions", json=body).json()
     assert samples[0]["resps"] == [[answer["choices"][0]["text"]]]
+
+
+def test_local_completions_score_through_echo_and_logprobs(evaluate, default, tokenizer):
+    result = evaluate(
+        "local-completions",
+        "/v1/completions",
+        "capitals_choice",
+        model_args={"tokenizer_backend": "huggingface", "tokenizer": tokenizer},
+    )
+    samples = result["samples"]["capitals_choice"]
+    assert len(samples) == QUESTIONS
+    assert result["results"]["capitals_choice"]["acc,none"] >= 0.8  # transformers, on these weights: 1.0
+    prompt = f"Question: What is the capital of {samples[0]['doc']['country']}?\nAnswer:"
+    for choice, [(scored, _)] in zip(samples[0]["doc"]["choices"], samples[0]["resps"], strict=True):
+        body = {"model": CHAT, "prompt": f"{prompt} {choice}", "max_tokens": 1, "echo": True, "logprobs": 1}
+        logprobs = default.post("/v1/completions", json=body).json()["choices"][0]["logprobs"]
+        told = zip(logprobs["text_offset"][:-1], logprobs["token_logprobs"][:-1], strict=True)
+        assert scored == pytest.approx(sum(value for at, value in told if at >= len(prompt)), abs=0.1)
