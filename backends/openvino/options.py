@@ -17,6 +17,9 @@ class TextOptions(Options):
     kv_cache_precision: Annotated[
         Literal["u8", "f16", "bf16", "f32"], Field(description="Number format of the KV cache; u8 holds twice as much.")
     ] = "f16"
+    dynamic_quantization: Annotated[
+        bool, Field(description="Round activations to 8 bits: faster, but answers then depend on what else runs.")
+    ] = False
     max_num_batched_tokens: Annotated[
         int, Field(ge=1, description="Most tokens in one engine step; longer prompts are prefilled in parts.")
     ] = 256
@@ -40,6 +43,10 @@ class TextOptions(Options):
     def properties(self) -> dict[str, int | str]:
         """The properties that OpenVINO compiles the model with."""
         properties: dict[str, int | str] = {"KV_CACHE_PRECISION": self.kv_cache_precision}
+        if not self.dynamic_quantization:
+            # The plugin's choice rounds in batches of some sizes and not of others. So an answer would depend on what
+            # the prefix cache held and on who else asked, also where its seed is the same.
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
         if self.kv_cache_precision == "u8":
             # The engine's choice, BY_CHANNEL, scales whole blocks: as a block that the prefix cache shares fills up,
             # what it holds changes a little, and with it the answers of equal requests with equal seeds.
