@@ -45,7 +45,8 @@ def _app(settings: Settings, registry: Registry) -> ASGIApp:
         warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient`")
         from specserve.app import create_app
 
-    return create_app(settings, registry)
+    app: ASGIApp = create_app(settings, registry)
+    return app
 
 
 def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app) -> int:
