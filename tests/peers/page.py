@@ -43,7 +43,7 @@ def text(documents, versions, folder):
     lines += ["", "## Matrix", ""]
     lines += [line for line in table.stdout.splitlines() if not line.startswith("| address ")]
     lines += ["", "## Read by hand", ""]
-    lines += ["Each FAIL and SILENT, repeated with a plain HTTP client and held against its clause.", ""]
+    lines += ["Each FAIL and SILENT, repeated or read in the recorded exchange, and held against its clause.", ""]
     for name, notes in confirmed().items():
         if name in documents:
             lines += [f"### {name}", "", *_read(broken(documents[name]), notes), ""]
