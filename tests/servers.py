@@ -2,10 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -47,6 +48,7 @@ def running(*arguments, environ=None, ready_within=240):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
         env={**clean, **(environ or {})},
     )
     output, ready, found = [], threading.Event(), []
@@ -72,7 +74,9 @@ def running(*arguments, environ=None, ready_within=240):
         try:
             process.wait(40)
         finally:
-            if process.poll() is None:
-                process.kill()
+            # A child that outlives the server (seen once: a fork that never came to itself) would hold our pipe open.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
             reader.join(10)
             process.stdout.close()

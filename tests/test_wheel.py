@@ -52,6 +52,8 @@ def test_the_base_install_needs_no_server_library():
         "sys.meta_path.insert(0, Block())\n"
         "import specserve.cli, specserve.generated.models, specserve.spec.document\n"
         "specserve.spec.document.load()\n"
+        "import os\n"
+        "for name in [name for name in os.environ if name.startswith('SPECSERVE_')]: del os.environ[name]\n"
         "sys.argv = ['specserve', 'serve']\n"
         "specserve.cli.main()\n"
     )
