@@ -30,10 +30,12 @@ class RankedOutput(TokenOutput):
             the API can show or all that there are.
         prompt: The same for the prompt's tokens but the first, each with its own log-probability in front, if
             `Sampling.rank_prompt` asked for them; on the first output of sequence 0, before any other output.
+        end: The same for `ended_by`.
     """
 
     alternatives: list[Alternatives] = field(default_factory=list)
     prompt: list[tuple[float, Alternatives]] | None = None
+    end: tuple[float, Alternatives] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Answer:
         alternatives: How many alternatives each scored token gets; None to score no tokens. Thoughts are not scored.
         thinking: How the sequence begins, if it may begin with thoughts.
         start: Characters of the choice's text that stand before the answer.
+        shows_end: Whether the token that ends the sequence is one of the scored tokens.
 
     Attributes:
         logprob: The sum of its tokens' log-probabilities, if the engine tells them.
@@ -95,6 +98,7 @@ class Answer:
         "_detokenizer",
         "_held",
         "_released",
+        "_shows_end",
         "_stop",
         "_thoughts",
         "_tokenizer",
@@ -115,6 +119,7 @@ class Answer:
         thinking: Thinking | None = None,
         *,
         start: int = 0,
+        shows_end: bool = False,
     ) -> None:
         self.index = index
         self.finished = False
@@ -126,6 +131,7 @@ class Answer:
         self._stop = StopStrings(stop)
         self._decoded = self._released = start
         self._waiting: deque[ScoredToken] = deque()
+        self._shows_end = shows_end
         self._thoughts = None if thinking is None else Thoughts(thinking, tokenizer)
         self._held: list[tuple[TokenOutput, int]] = []
         self._trimming = False
@@ -155,6 +161,7 @@ class Answer:
         finish_reason = output.finish_reason
         if finish_reason and not self._stop.found:
             pieces += [self._stop.push(self._detokenizer.flush()), self._stop.flush()]
+            self._score_end(output)
         if self._stop.found:
             finish_reason = "stop"
         text = "".join(pieces)
@@ -205,6 +212,12 @@ class Answer:
         others = output.alternatives[at][: self._alternatives] if isinstance(output, RankedOutput) else []
         end = self._decoded + characters + self._detokenizer.pending
         self._waiting.append(ScoredToken(output.token_ids[at], output.logprobs[at], others, self._decoded, end))
+
+    def _score_end(self, output: TokenOutput) -> None:
+        if self._shows_end and isinstance(output, RankedOutput) and output.ended_by is not None and output.end:
+            logprob, others = output.end
+            others = others[: self._alternatives]
+            self._waiting.append(ScoredToken(output.ended_by, logprob, others, self._decoded, self._decoded))
 
     def _take_scored(self, text: str) -> list[ScoredToken]:
         """Tokens go out with the text they belong to, so that those of all chunks spell the text of all chunks."""

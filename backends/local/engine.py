@@ -59,6 +59,7 @@ class TokenOutput:
         logprobs: Natural log-probability of each of `token_ids`, when asked for; else empty.
         finish_reason: Set once, on the sequence's last output. ``length`` if `max_tokens` was reached.
         cached_tokens: Prompt tokens found in the prefix cache, on any output where the engine knows it.
+        ended_by: The end-of-sequence token that ended the sequence, on its last output, if the engine tells.
     """
 
     index: int
@@ -66,6 +67,7 @@ class TokenOutput:
     logprobs: list[float]
     finish_reason: Literal["stop", "length"] | None = None
     cached_tokens: int | None = None
+    ended_by: int | None = None
 
 
 class Tokenizer(ABC):

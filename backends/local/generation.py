@@ -53,6 +53,7 @@ class Generation:
                 plan.alternatives,
                 plan.thinking,
                 start=len(job.echoed or ""),
+                shows_end=plan.shows_end,
             )
             for at, job in enumerate(plan.jobs)
             for index in range(at * plan.generated, (at + 1) * plan.generated)

@@ -48,6 +48,7 @@ class Plan:
         alternatives: How many alternatives to show for each token; None if no log-probabilities were asked for.
         thinking: How answers begin, if they may begin with thoughts.
         candidates: How many answers to generate for each prompt, of which the `n` likeliest are returned; 0 for `n`.
+        shows_end: Whether the token that ends an answer is scored with the others.
     """
 
     jobs: list[Job]
@@ -55,6 +56,7 @@ class Plan:
     alternatives: int | None
     thinking: Thinking | None = None
     candidates: int = 0
+    shows_end: bool = False
 
     @property
     def generated(self) -> int:
@@ -171,7 +173,7 @@ def make_plan(
         sampling = _sampling(asked, max_tokens, logprobs=scored)
         sampling = replace(sampling, ranked=ranked, rank_prompt=ranked and bool(echoed))
         jobs.append(Job(prompt, sampling, echoed[at] if echoed else None))
-    return Plan(jobs, n, alternatives, candidates=candidates)
+    return Plan(jobs, n, alternatives, candidates=candidates, shows_end=bool(echoed))
 
 
 def _room(prompt_tokens: int, limit: int | None, context_length: int, param: str) -> int:

@@ -207,11 +207,13 @@ class _Sequence:
     def take(self, tokens: list[int], logprobs: list[float], end: Any) -> TokenOutput:
         """Turn what the engine reports into the contract's terms."""
         self._count += len(tokens)
+        ended_by = None
         if end == "stop" and tokens and tokens[-1] in self._files.end_ids and not self._sampling.ignore_eos:
+            ended_by = tokens[-1]
             tokens, logprobs = tokens[:-1], logprobs[:-1]
         if end is None and self._stops and self._meets_stop_string(tokens):
             end = "stop"
-        return TokenOutput(self._index, tokens, logprobs if self._sampling.logprobs else [], end)
+        return TokenOutput(self._index, tokens, logprobs if self._sampling.logprobs else [], end, ended_by=ended_by)
 
     def _meets_stop_string(self, tokens: list[int]) -> bool:
         text = self._tail + b"".join(self._files.tokenizer.token_bytes(token) for token in tokens)

@@ -171,8 +171,9 @@ async def ranked(
                 continue
             ended = []
             for output in news:
-                if output.token_ids:
-                    texts.add(output.index, output.token_ids)
+                tokens = output.token_ids if output.ended_by is None else [*output.token_ids, output.ended_by]
+                if tokens:
+                    texts.add(output.index, tokens)
                 ended += waiting[output.index].expect(output)
             if ended:
                 yield ended
@@ -199,12 +200,16 @@ class _Waiting:
         self._index = index
         self._tokens: list[int] = []
         self._end: Any = None
+        self._ended_by: int | None = None
         self._cached: int | None = None
         self.finished = False
 
     def expect(self, output: TokenOutput) -> list[TokenOutput]:
         """Take what the engine brought; returns the sequence's end if nothing of it waits."""
         self._tokens += output.token_ids
+        if output.ended_by is not None:
+            self._tokens.append(output.ended_by)
+            self._ended_by = output.ended_by
         self._end = output.finish_reason
         self._cached = output.cached_tokens if output.cached_tokens is not None else self._cached
         return [self.take([])] if self._end and not self._tokens else []
@@ -215,5 +220,10 @@ class _Waiting:
         end = self._end if not self._tokens else None
         self.finished = end is not None
         cached, self._cached = self._cached, None
+        last = None
+        if end and self._ended_by is not None:
+            last, ranks, tokens = ranks[-1], ranks[:-1], tokens[:-1]
         own = [logprob for logprob, _ in ranks]
-        return RankedOutput(self._index, tokens, own, end, cached, alternatives=[others for _, others in ranks])
+        others = [alternatives for _, alternatives in ranks]
+        by = self._ended_by if last else None
+        return RankedOutput(self._index, tokens, own, end, cached, by, alternatives=others, end=last)
