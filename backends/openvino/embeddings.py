@@ -28,7 +28,7 @@ from specserve.backends.errors import (
     Unavailable,
     UnsupportedParameter,
 )
-from specserve.backends.openvino import bert
+from specserve.backends.openvino import bert, telemetry
 from specserve.backends.openvino.batching import Batcher, Format, Row, Vector
 from specserve.backends.options import Options, parse_options
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse, Embedding, EmbeddingUsage
@@ -61,6 +61,7 @@ class _Encoder:
     """The loaded model. Its methods block; `embed` is called from one thread at a time."""
 
     def __init__(self, directory: Path, options: EmbeddingOptions) -> None:
+        telemetry.block()
         import openvino
         from tokenizers import Tokenizer
 

@@ -34,6 +34,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.pipes import claim_stdout, send, short
 from specserve.backends.openvino.scorer_model import Scorer, Text
 
@@ -51,6 +52,7 @@ def main() -> int:
     with contextlib.suppress(AttributeError, OSError):
         os.nice(_POLITENESS)
     replies = claim_stdout()
+    telemetry.block()
     line = sys.stdin.buffer.readline()
     if not line:
         return 0

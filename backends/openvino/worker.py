@@ -36,6 +36,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.pipes import claim_stdout, send, short
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     replies = claim_stdout()
+    telemetry.block()
     with contextlib.suppress(ImportError):  # told when the order has come
         import openvino_genai  # noqa: F401  takes a second, in which the server gets ready to say what to open
     line = sys.stdin.buffer.readline()
@@ -275,7 +277,8 @@ def _readable(saved: Path) -> bool:
     try:
         ov.Core().read_model(saved / _MODEL)
     except RuntimeError:
-        shutil.rmtree(saved, ignore_errors=True)
+        if (saved / _MODEL).is_file():  # else it is no folder of ours
+            shutil.rmtree(saved, ignore_errors=True)
         return False
     return True
 
