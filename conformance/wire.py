@@ -39,6 +39,7 @@ class Wire:
             headers={"user-agent": "specserve-conformance"},
             limits=httpx.Limits(max_connections=4, max_keepalive_connections=1),
         )
+        self._kept: Any = None  # the socket of the connection that the next request may find open
 
     def close(self) -> None:
         """Close the connections."""
@@ -55,7 +56,10 @@ class Wire:
         attempt = 0
         while True:
             attempt += 1
-            answer = self._once(sent, abandon=abandon)
+            answer, fresh = self._once(sent, abandon=abandon)
+            if answer.broken is Broken.CUT and answer.status == 0 and not fresh:
+                # A server may close a kept connection when it likes (RFC 9112, 9.5): that does not answer this request.
+                answer, _ = self._once(sent, abandon=abandon)
             answer.attempts = attempt
             if answer.status not in TRIED_AGAIN or attempt == _MOST_ATTEMPTS:
                 return answer
@@ -64,11 +68,13 @@ class Wire:
                 return answer
             self._sleep(wait)
 
-    def _once(self, sent: Sent, *, abandon: bool) -> Answer:
+    def _once(self, sent: Sent, *, abandon: bool) -> tuple[Answer, bool]:
+        """One attempt, and whether it opened a connection of its own."""
         answer = Answer(sent)
         started = time.monotonic()
+        watch = _Watch(self._kept)
         try:
-            with _hard_stop(self._timeout) as watch:
+            with _hard_stop(self._timeout, watch):
                 request = self._client.build_request(
                     sent.method,
                     sent.url,
@@ -92,7 +98,8 @@ class Wire:
         answer.seconds = time.monotonic() - started
         if answer.broken in {Broken.CUT, Broken.PROTOCOL} and answer.seconds >= self._timeout:
             answer.broken = Broken.TIMEOUT  # the hard stop shuts the socket, which looks like a cut
-        return answer
+        self._kept = watch.socket
+        return answer, watch.fresh
 
     def _read(self, request: httpx.Request, answer: Answer, started: float, *, abandon: bool) -> None:
         response = self._client.send(request, stream=True)
@@ -138,31 +145,36 @@ def _retry_after(answer: Answer, default: float) -> float:
 
 
 class _Watch:
-    """Learns the socket of an exchange from httpx's trace, so that it can be shut from outside."""
+    """Learns the socket of an exchange from httpx's trace, so that it can be shut from outside.
 
-    def __init__(self) -> None:
-        self._socket: Any = None
+    Args:
+        kept: The socket of the exchange before, which is this one's as well unless a connection is opened.
+    """
+
+    def __init__(self, kept: Any) -> None:
+        self.socket = kept
+        self.fresh = False
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
         if name in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
-            self._socket = info["return_value"].get_extra_info("socket")
+            self.socket = info["return_value"].get_extra_info("socket")
+            self.fresh = True
 
     def shut(self) -> None:
         try:
-            if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
+            if self.socket is not None:
+                self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it was closed in the same moment
 
 
 @contextmanager
-def _hard_stop(seconds: float) -> Iterator[_Watch]:
+def _hard_stop(seconds: float, watch: _Watch) -> Iterator[None]:
     """A server that sends one byte a second defeats every timeout that is told per read."""
-    watch = _Watch()
     timer = threading.Timer(seconds + 0.5, watch.shut)
     timer.daemon = True
     timer.start()
     try:
-        yield watch
+        yield
     finally:
         timer.cancel()
