@@ -17,16 +17,21 @@
     │   └── OperationNotSupported   404  invalid_request_error  operation_not_supported
     ├── MethodNotAllowed            405  invalid_request_error  method_not_allowed
     ├── Overloaded                  429  rate_limit_error       server_overloaded
+    ├── EngineFailure               500  server_error           engine_failure
+    ├── BadGateway                  502  server_error           upstream_error
+    │   ├── UpstreamUnreachable     502  server_error           upstream_unreachable
+    │   ├── UpstreamRefused         502  server_error           upstream_refused
+    │   └── UpstreamBreach          502  server_error           upstream_breach
     ├── Unavailable                 503  server_error           service_unavailable
-    └── EngineFailure               500  server_error           engine_failure
+    ├── UpstreamTimeout             504  server_error           upstream_timeout
+    └── Relayed                     those that another server gave
 
-Status, type and code are attributes of the class, as in OpenAI's published error guide; `server/errors.py` is the only
-place that makes a response of them. A message is one short sentence, never holds the client's input or a key.
+Status, type and code are attributes of the class, as in OpenAI's published error guide, only those of `Relayed` are of
+each error; `server/errors.py` is the only place that makes a response of them. A message is one short sentence, never
+holds the client's input or a key.
 """
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from specserve.generated.models import Error, ErrorResponse
 
@@ -42,9 +47,9 @@ class APIError(Exception):
         retry_after: Seconds after which trying again makes sense, or None; becomes the Retry-After header.
     """
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
-    code: ClassVar[str | None] = None
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -180,6 +185,57 @@ class EngineFailure(APIError):
     """The engine broke while it worked on the request."""
 
     code = "engine_failure"
+
+
+class BadGateway(APIError):
+    """The server that runs the model failed to answer, in a way that is no fault of the client."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class UpstreamUnreachable(BadGateway):
+    """No connection, or it broke before there was an answer."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamRefused(BadGateway):
+    """The server that runs the model refuses this server: its key, its account or its address are wrong."""
+
+    code = "upstream_refused"
+
+
+class UpstreamBreach(BadGateway):
+    """What the server that runs the model sent breaks the contract, in a way that cannot be repaired."""
+
+    code = "upstream_breach"
+
+
+class UpstreamTimeout(APIError):
+    """The server that runs the model did not answer in time."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class Relayed(APIError):
+    """What another server said of the request, in its words."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str,  # noqa: A002  the field's name in the envelope
+        code: str | None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.status = status
+        self.type = type
+        self.code = code
 
 
 class BackendLoadError(Exception):
