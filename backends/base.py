@@ -58,11 +58,13 @@ class Capabilities:
             ``messages.content.image_url``, ``.input_audio``, ``.file``; ``messages.tool`` (tool messages and
             `tool_calls` of assistant messages).
         context_length: Most tokens of prompt and answer together, or None if the backend cannot tell.
+        max_output_tokens: Most tokens of an answer, where that is less than the context leaves; or None.
         embedding_dimensions: Length of the vectors, for a model that embeds.
     """
 
     operations: Mapping[str, frozenset[str]]
     context_length: int | None = None
+    max_output_tokens: int | None = None
     embedding_dimensions: int | None = None
 
 

@@ -800,6 +800,10 @@ class ModelCapabilities(BaseModel):
     """
     How many tokens prompt and answer may have together.
     """
+    max_output_tokens: Annotated[int | None, Field(...)]
+    """
+    How many tokens an answer may have, where that is less than the context leaves.
+    """
     embedding_dimensions: Annotated[int | None, Field(...)]
     """
     How many numbers its vectors have.

@@ -35,6 +35,7 @@ def _describe(model: ServedModel) -> Model:
         owned_by=model.backend.settings.owned_by,
         capabilities=ModelCapabilities(
             context_length=capabilities.context_length,
+            max_output_tokens=capabilities.max_output_tokens,
             embedding_dimensions=capabilities.embedding_dimensions,
             operations={name: sorted(parameters) for name, parameters in capabilities.operations.items()},
         ),
