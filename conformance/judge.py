@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from specserve.conformance import checks, oracle
-from specserve.conformance.checks import Check, Needs
+from specserve.conformance.checks import Check, Needs, NothingShown
 from specserve.conformance.evidence import MISSING, Answer, Broken, Finding, shown
 from specserve.conformance.exchanges import Exchange
 from specserve.conformance.requirements import Level, Requirement
@@ -137,6 +137,10 @@ class Judge:
             return
         try:
             found = list(check.one(answer) if check and check.one else self._schema_findings(requirement, name))
+        except NothingShown as reason:
+            if needed:
+                tally.add(Status.INCONCLUSIVE, str(reason))
+            return
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
             if not self._violated(name):
                 raise
@@ -161,6 +165,9 @@ class Judge:
             return
         try:
             found = list(check.several(readable))
+        except NothingShown as reason:
+            tally.add(Status.INCONCLUSIVE, str(reason))
+            return
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
             if not any(self._violated(name) for name in readable):
                 raise

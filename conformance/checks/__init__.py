@@ -1,6 +1,7 @@
 """The checks: for each requirement that no rule and no schema stands for, one small function.
 
-A check looks at one answer, or at several together, and yields what it finds wrong. It sends nothing.
+A check looks at one answer, or at several together, and yields what it finds wrong. It sends nothing. Where an answer
+says nothing of its requirement, it raises `NothingShown`: what was not seen is no PASS.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ _MODULES = (
     "embeddings",
     "sdk",
 )
+
+
+class NothingShown(Exception):
+    """Raised by a check whose answer shows neither that the requirement is kept nor that it is broken; says why."""
 
 
 class Needs(Enum):

@@ -138,6 +138,20 @@ def n(answer: Answer) -> Iterator[Finding]:
         yield Finding("2 choices", f"{len(choices(answer))}", silent=True)
 
 
+def usage_of_all(answer: Answer, limit: Any) -> Iterator[Finding]:
+    """Whether the usage counts every choice; told where each was cut by the limit, so that its tokens are known."""
+    counted = answer.get("usage", "completion_tokens")
+    cut = [choice for choice in choices(answer) if dig(choice, "finish_reason") == "length"]
+    if len(cut) > 1 and isinstance(counted, int) and isinstance(limit, int) and counted <= limit:
+        yield Finding(f"completion_tokens of {len(cut)} choices of {limit} tokens each", counted)
+
+
+@check("chat.usage-choices")
+def usage_choices(answer: Answer) -> Iterator[Finding]:
+    """What was spent on both."""
+    yield from usage_of_all(answer, dig(answer.sent.json, "max_completion_tokens"))
+
+
 def contains_stop(answer: Answer, text: str) -> Iterator[Finding]:
     """Whether a text holds one of the stop sequences of its request."""
     stops = dig(answer.sent.json, "stop")

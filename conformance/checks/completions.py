@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from specserve.conformance.checks import check, check_together
-from specserve.conformance.checks.chat import choices, contains_stop, usage_sum
+from specserve.conformance.checks.chat import choices, contains_stop, usage_of_all, usage_sum
 from specserve.conformance.checks.stream import done_sentinel
 from specserve.conformance.evidence import MISSING, Answer, Finding, dig, items
 
@@ -47,6 +47,12 @@ def prompts(answer: Answer) -> Iterator[Finding]:
         yield Finding("choices with the indexes 0 and 1", indexes, silent=len(indexes) < 2)
 
 
+@check("completions.usage-prompts")
+def usage_prompts(answer: Answer) -> Iterator[Finding]:
+    """Both were cut by the limit, so each has as many tokens as the limit."""
+    yield from usage_of_all(answer, dig(answer.sent.json, "max_tokens"))
+
+
 @check("completions.echo")
 def echo(answer: Answer) -> Iterator[Finding]:
     """The prompt comes first."""
@@ -71,7 +77,7 @@ def logprobs(answer: Answer) -> Iterator[Finding]:
     lists = {name: dig(found, name) for name in ("tokens", "token_logprobs", "text_offset")}
     lengths = {name: len(value) for name, value in lists.items() if isinstance(value, list)}
     if len(lengths) != len(lists) or len(set(lengths.values())) != 1 or not lengths["tokens"]:
-        yield Finding("tokens, token_logprobs and text_offset of one length", lengths)
+        yield Finding("tokens, token_logprobs and text_offset of one length", lengths or sorted(found))
     elif any(isinstance(value, int | float) and value > 1e-4 for value in lists["token_logprobs"]):
         yield Finding("log probabilities of at most 0", lists["token_logprobs"])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from specserve.conformance.checks import Needs, check, check_together
 from specserve.conformance.checks.chat import contains_stop, usage_sum
-from specserve.conformance.evidence import MISSING, Answer, Finding, dig
+from specserve.conformance.evidence import MISSING, Answer, Finding, dig, shown
 from specserve.conformance.stream import StreamChecker
 from specserve.conformance.stream import check as check_stream
 
@@ -96,6 +96,30 @@ check("chat.stream.done-sentinel")(done_sentinel)
 
 def _is_error(payload: object) -> bool:
     return isinstance(payload, Mapping) and "error" in payload
+
+
+@check("chat.stream.no-failure")
+def no_failure(answer: Answer) -> Iterator[Finding]:
+    """With status 200 gone out, an event is all that can tell it."""
+    for payload in answer.payloads:
+        if _is_error(payload):
+            yield Finding("a stream without an error", shown(payload))
+            return
+
+
+@check("chat.stream.failure-last")
+def failure_last(answer: Answer) -> Iterator[Finding]:
+    """What comes after it would be taken for the rest of a whole answer."""
+    failures = [position for position, payload in enumerate(answer.payloads) if _is_error(payload)]
+    if failures and failures[0] != len(answer.payloads) - 1:
+        yield Finding("the end of the stream after the error", shown(answer.payloads[failures[0] + 1]))
+
+
+@check("chat.stream.failure-not-done")
+def failure_not_done(answer: Answer) -> Iterator[Finding]:
+    """A client that reads no errors would take a part for the whole."""
+    if any(map(_is_error, answer.payloads)) and any(timed.event.data.strip() == "[DONE]" for timed in answer.events):
+        yield Finding("no [DONE] after the error", "[DONE]")
 
 
 @check("chat.stream.done-exact")

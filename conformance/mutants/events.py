@@ -175,6 +175,21 @@ def _error_event(events: Events) -> Events:
     return [*events[:3], {"error": {"message": "Broken.", "type": "server_error", "param": None, "code": None}}]
 
 
+def _fails_and_goes_on(events: Events) -> Events:
+    return [*_error_event(events), *events[3:]]
+
+
+def _half(events: Events) -> Events:
+    """The first chunks with text, and nothing of the rest."""
+    texts = _with_text(events)
+    return events[: _position(events, texts[len(texts) // 2])]
+
+
+def _as_stop(events: Events) -> Events:
+    """The text ends early, and the end is as good as ever."""
+    return [*_half(events), *events[_finish(events) :]]
+
+
 CHANGES: dict[str, Callable[[Events], Events]] = {
     "broken-json": _broken_json,
     "empty-data": lambda events: [*events[:2], "", *events[2:]],
@@ -200,4 +215,9 @@ CHANGES: dict[str, Callable[[Events], Events]] = {
     "call-name-each": _call_name_each,
     "lose-arguments": _lose_arguments,
     "error-event": _error_event,
+    "error-event-done": lambda events: [*_error_event(events), DONE],
+    "fails-and-goes-on": _fails_and_goes_on,
+    "fails-in-silence": lambda events: [*_half(events), DONE],
+    "ends-early": _half,
+    "ends-as-stop": _as_stop,
 }
