@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -33,4 +34,41 @@ def ratio_bars(path: Path, ratios: Mapping[str, tuple[Mapping[str, float], float
     axes.set_xlabel("ratio: line = spread over rounds, dotted = goal")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
+
+
+def ratio_lines(path: Path, peer: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Ours over a peer's against the number of requests at once: tokens/s, and the time to the first token.
+
+    Args:
+        path: Of the JSON; the picture lies beside it, with the peer's name in its own.
+        peer: Whose figures stand below the line of the fraction.
+        rows: With ``prompt``, ``concurrency`` and ``ratios``.
+    """
+    figure, both = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    titles = {"tokens_per_second": "tokens/s (more is better)", "first_token_p50": "first token, p50 (less is better)"}
+    for axes, (key, title) in zip(both, titles.items(), strict=True):
+        for kind in dict.fromkeys(row["prompt"] for row in rows):
+            of = [row for row in rows if row["prompt"] == kind]
+            at = [row["concurrency"] for row in of]
+            found = [row["ratios"][peer][key] for row in of]
+            label = "shared beginning" if kind == "shared" else f"{kind} words"
+            (line,) = axes.plot(at, [each["median"] for each in found], marker="o", label=label)
+            axes.fill_between(
+                at,
+                [each["least"] for each in found],
+                [each["most"] for each in found],
+                alpha=0.15,
+                color=line.get_color(),
+            )
+        axes.axhline(1, color="black", linestyle=":", linewidth=1)
+        axes.set_xscale("log", base=2)
+        ticks = sorted({row["concurrency"] for row in rows})
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("requests at once")
+        axes.set_title(f"ours over {peer}: {title}", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    both[0].legend(frameon=False)
+    figure.savefig(path.with_name(f"{path.stem}-{peer.replace(' ', '-')}.svg"), metadata={"Date": None})
     plt.close(figure)

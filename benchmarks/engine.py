@@ -1,0 +1,194 @@
+"""The default model beside what a user would pick instead: llama-server with the same file, `transformers serve`.
+
+    tox run -e benchmarks -- engine --llama-server PROGRAM [--transformers PYTHON --weights FOLDER]
+
+Tokens per second, time to the first token, gaps, most memory, start-up: at each concurrency, for short prompts, long
+ones and ones that share a long beginning. Every request has 128 tokens of answer, whatever the model would rather say.
+All servers run at the same time and are asked in turns; those that are not asked do nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from plots import ratio_lines
+from side_by_side import Spread, free_port, machine, ratios, server, write
+from streams import Round, ask_together
+
+MODEL = "smollm2-135m-instruct"
+WORDS = Path(__file__).with_name("words.txt")
+CONTEXT = 2048
+OURS = "specserve"
+
+
+@dataclass
+class Side:
+    """One server that runs.
+
+    Attributes:
+        url: Of its chat completions.
+        model: What it calls the model.
+        pid: Of the process that was started.
+        started: Seconds from its start to the end of its first token.
+        memory: Most bytes that it and its children held at the end of a round.
+    """
+
+    url: str
+    model: str
+    pid: int
+    started: float = 0.0
+    memory: int = 0
+
+    def measure_memory(self) -> None:
+        """Look how much it holds now; what processes share is counted once."""
+        process = psutil.Process(self.pid)
+        held = sum(each.memory_full_info().pss for each in [process, *process.children(recursive=True)])
+        self.memory = max(self.memory, held)
+
+
+def prompts(kind: str, count: int, generator: random.Random) -> list[str]:
+    """Prompts that no cache knows, but for what they share on purpose."""
+    if kind == "shared":
+        shared = _words(750, random.Random("the same beginning for all"))  # about 1000 tokens
+        return [f"{shared} {_words(20, generator)}" for _ in range(count)]
+    return [_words(int(kind), generator) for _ in range(count)]
+
+
+def _words(count: int, generator: random.Random) -> str:
+    return " ".join(generator.choices(WORDS.read_text().split(), k=count))
+
+
+def request(side: Side, prompt: str, tokens: int) -> dict[str, Any]:
+    """A chat request that ends after so many tokens and not before."""
+    asked = {"model": side.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": tokens}
+    return {**asked, "temperature": 0, "ignore_eos": True}
+
+
+@contextmanager
+def started(name: str, command: list[str], port: int, model: str, **environ: str) -> Iterator[Side]:
+    """A server that has answered once."""
+    begun = time.perf_counter()
+    with server(command, port, **environ) as pid:
+        side = Side(f"http://127.0.0.1:{port}/v1/chat/completions", model, pid)
+        while True:
+            try:
+                asyncio.run(ask_together(side.url, [request(side, "Hello", 1)]))
+                break
+            except* (RuntimeError, OSError):
+                if time.perf_counter() - begun > 300:
+                    raise
+                time.sleep(0.05)
+        side.started = time.perf_counter() - begun
+        print(f"  {name}: first token {side.started:.1f} s after its start", file=sys.stderr)
+        yield side
+
+
+def sides(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Side]:
+    """Start all, one after the other."""
+    port = free_port()
+    command = [sys.executable, "-m", "specserve", "serve", "--model", MODEL, "--port", str(port)]
+    found = {OURS: stack.enter_context(started(OURS, command, port, MODEL))}
+    if arguments.llama_server:
+        command = [sys.executable, "-m", "specserve", "models", "path", MODEL]
+        path = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        gguf = next(path.glob("*.gguf")) if path.is_dir() else path
+        port, most = free_port(), max(arguments.concurrency)
+        command = [str(arguments.llama_server), "--model", str(gguf), "--alias", MODEL, "--port", str(port)]
+        command += ["--host", "127.0.0.1", "--parallel", str(most), "--ctx-size", str(CONTEXT * most), "--offline"]
+        libraries = {"LD_LIBRARY_PATH": str(arguments.llama_server.parent)}
+        found["llama-server"] = stack.enter_context(started("llama-server", command, port, MODEL, **libraries))
+    if arguments.transformers:
+        port = free_port()
+        command = [str(arguments.transformers), "-m", "transformers.cli.transformers", "serve", "--port", str(port)]
+        command += ["--host", "127.0.0.1", "--device", "cpu", "--continuous-batching", str(arguments.weights)]
+        found["transformers serve"] = stack.enter_context(
+            started("transformers serve", command, port, str(arguments.weights))
+        )
+    return found
+
+
+def compare(found: dict[str, Side], kind: str, concurrency: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Rounds of so many requests at once, the servers taking turns."""
+    generator = random.Random(f"{kind} {concurrency}")
+    rounds: dict[str, list[Round]] = {name: [] for name in found}
+    for number in range(arguments.rounds):
+        for name, side in found.items():
+            bodies = [request(side, text, arguments.tokens) for text in prompts(kind, concurrency, generator)]
+            done = asyncio.run(ask_together(side.url, bodies))
+            rounds[name].append(done)
+            side.measure_memory()
+            print(
+                f"  {kind:>6} words, {concurrency:2} at once, round {number + 1}/{arguments.rounds}  {name:18}"
+                f" {done.tokens_per_second:6.0f} tokens/s   first token {done.first_token(50):6.2f} s",
+                file=sys.stderr,
+            )
+    figures = {
+        name: {
+            "tokens_per_second": [each.tokens_per_second for each in done],
+            "first_token_p50": [each.first_token(50) for each in done],
+            "first_token_p99": [each.first_token(99) for each in done],
+            "gap_p50": [each.gap(50) for each in done],
+            "gap_p99": [each.gap(99) for each in done],
+        }
+        for name, done in rounds.items()
+    }
+    return {
+        "prompt": kind,
+        "concurrency": concurrency,
+        "figures": {name: {key: vars(Spread.of(list_)) for key, list_ in of.items()} for name, of in figures.items()},
+        "ratios": {
+            peer: {key: vars(ratios(figures[OURS][key], of[key])) for key in of}
+            for peer, of in figures.items()
+            if peer != OURS
+        },
+    }
+
+
+def main() -> None:
+    """Start, compare, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llama-server", type=Path, help="the program of llama.cpp")
+    parser.add_argument("--transformers", type=Path, help="a Python with transformers[serving]")
+    parser.add_argument("--weights", type=Path, help="the same weights, for transformers")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 8, 16, 32])
+    parser.add_argument("--prompts", nargs="+", default=["30", "400", "shared"], help="words, or `shared`")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with ExitStack() as stack:
+        found = sides(arguments, stack)
+        for side in found.values():  # the first batch of a size compiles and reserves
+            asyncio.run(ask_together(side.url, [request(side, text, 8) for text in prompts("30", 4, random.Random(1))]))
+        rows = [compare(found, kind, count, arguments) for kind in arguments.prompts for count in arguments.concurrency]
+        servers = {name: {"start_seconds": side.started, "memory_bytes": side.memory} for name, side in found.items()}
+    path = write(
+        "engine", {"machine": machine(), "arguments": _plain(vars(arguments)), "servers": servers, "rows": rows}
+    )
+    for peer in next(iter(rows))["ratios"]:
+        print(f"over {peer}: tokens/s, and first token at the median (less is better)")
+        for row in rows:
+            rate, wait = (Spread(**row["ratios"][peer][key]) for key in ("tokens_per_second", "first_token_p50"))
+            print(f"  {row['prompt']:>6} words {row['concurrency']:3} at once   {rate:.2f}   {wait:.2f}")
+        ratio_lines(path, peer, rows)
+    for name, told in servers.items():
+        memory = told["memory_bytes"] / 2**20
+        print(f"{name:20} start to first token {told['start_seconds']:.1f} s, memory {memory:.0f} MiB")
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.name if isinstance(value, Path) else value for name, value in arguments.items()}
+
+
+if __name__ == "__main__":
+    main()
