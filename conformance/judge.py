@@ -10,6 +10,7 @@ from specserve.conformance import checks, oracle
 from specserve.conformance.checks import Check, Needs, NothingShown
 from specserve.conformance.evidence import MISSING, Answer, Broken, Finding, shown
 from specserve.conformance.exchanges import Exchange
+from specserve.conformance.exchanges import load as load_exchanges
 from specserve.conformance.requirements import Level, Requirement
 from specserve.conformance.requirements import load as load_requirements
 from specserve.conformance.statuses import Status, worst
@@ -71,15 +72,12 @@ class Judge:
     """Judges requirements on the answers of one run.
 
     Args:
-        exchanges: All exchanges by name.
         answers: Those that came, by exchange.
         absent: Why others did not.
     """
 
-    def __init__(
-        self, exchanges: Mapping[str, Exchange], answers: Mapping[str, Answer], absent: Mapping[str, Absent]
-    ) -> None:
-        self._exchanges = exchanges
+    def __init__(self, answers: Mapping[str, Answer], absent: Mapping[str, Absent]) -> None:
+        self._exchanges = load_exchanges()
         self._answers = answers
         self._absent = absent
 
@@ -92,7 +90,7 @@ class Judge:
 
     def _outcome(self, requirement: Requirement) -> Outcome:
         tally = _Tally()
-        wanted = [name for name, exchange in self._exchanges.items() if self._looks_at(requirement, exchange)]
+        wanted = looked_at(requirement)
         for name in requirement.uses:
             if name in self._absent:
                 tally.add(self._absent[name].status, self._absent[name].reason)
@@ -113,14 +111,6 @@ class Judge:
             else next((text for found, text in zip(tally.statuses, tally.reasons, strict=False) if found is status), "")
         )
         return Outcome(requirement, status, reason, tuple(tally.findings), tally.judged)
-
-    def _looks_at(self, requirement: Requirement, exchange: Exchange) -> bool:
-        """Of what is sent for others, a check can only read what is like the exchanges of its own."""
-        if exchange.name in requirement.uses or "*" in requirement.also:
-            return True
-        first = self._exchanges[requirement.uses[0]]
-        alike = exchange.stream == first.stream and exchange.operation == first.operation
-        return alike and requirement.judges(exchange.name)
 
     def _judge_one(
         self, requirement: Requirement, check: Check | None, name: str, answer: Answer, tally: _Tally, *, needed: bool
@@ -220,6 +210,23 @@ class Judge:
             answer.notes["violations"] = oracle.judge(answer)
         found: list[oracle.Violation] = answer.notes["violations"]
         return found
+
+
+@cache
+def looked_at(requirement: Requirement) -> tuple[str, ...]:
+    """The exchanges that a requirement is judged on, those first that are sent for it.
+
+    Of what is sent for others, a check can only read what is like the exchanges of its own.
+    """
+    exchanges = load_exchanges()
+    own = exchanges[requirement.uses[0]]
+    others = [
+        name
+        for name, exchange in exchanges.items()
+        if "*" in requirement.also
+        or (exchange.stream == own.stream and exchange.operation == own.operation and requirement.judges(name))
+    ]
+    return tuple(dict.fromkeys((*requirement.uses, *others)))
 
 
 def _grave(requirement: Requirement, findings: Iterable[Finding]) -> Status:

@@ -146,7 +146,7 @@ class Runner:
                 self._progress(step.exchange.name, number, len(steps))
         finally:
             self._wire.close()
-        judge = Judge(catalogue.load(), run.answers, run.absent)
+        judge = Judge(run.answers, run.absent)
         run.outcomes = [
             judge.outcome(requirement)
             if requirement.profile in self._target.profiles

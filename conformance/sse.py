@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+_LINE_END = re.compile(r"[\r\n]")
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,9 @@ class Parser:
             self._first = False
             text = text.removeprefix("\ufeff")
         start = 0
-        for position, character in enumerate(text):
-            if character not in "\r\n":
-                self._after_cr = False
-                continue
-            if character == "\n" and self._after_cr:  # the second half of CRLF, perhaps in another piece
+        for end in _LINE_END.finditer(text):
+            position, character = end.start(), end[0]
+            if character == "\n" and self._after_cr and position == start:  # the second half of CRLF, perhaps split
                 self._after_cr = False
                 start = position + 1
                 continue
@@ -85,6 +86,7 @@ class Parser:
             self._line.clear()
             yield from self._process(line)
         if start < len(text):
+            self._after_cr = False
             self._line.append(text[start:])
 
     def _process(self, line: str) -> Iterator[Event]:

@@ -17,6 +17,9 @@ from specserve.conformance.sse import Parser
 LARGEST = 4 * 1024 * 1024
 """Bytes of an answer that are read; the longest honest one of this kit's requests is far below."""
 
+MOST_EVENTS = 4000
+"""Events of a stream that are read: each is judged by itself, so a flood of empty ones would take minutes."""
+
 TRIED_AGAIN = frozenset({429, 502, 503, 504})
 _MOST_ATTEMPTS = 3
 _LONGEST_WAIT = 20.0
@@ -117,8 +120,8 @@ class Wire:
                 if abandon and answer.events:
                     answer.abandoned = True
                     return
-                if size > LARGEST:
-                    _break(answer, Broken.TOO_LARGE, f"more than {LARGEST} bytes")
+                if size > LARGEST or len(answer.events) > MOST_EVENTS:
+                    _break(answer, Broken.TOO_LARGE, f"more than {LARGEST} bytes or {MOST_EVENTS} events")
                     return
                 if now > self._timeout:
                     _break(answer, Broken.TIMEOUT, f"still sending after {self._timeout:g} s")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from specserve.conformance.checks import Needs, check
-from specserve.conformance.evidence import Answer, Finding
+from specserve.conformance.checks import Needs, NothingShown, check
+from specserve.conformance.evidence import MISSING, Answer, Finding, dig
 from specserve.conformance.exchanges.render import LONG_TEXT
 
 LARGEST_ERROR = 16 * 1024
@@ -62,10 +62,16 @@ def unknown_parameter(answer: Answer) -> Iterator[Finding]:
 @check("errors.before-stream", needs=Needs.COMPLETE)
 def before_stream(answer: Answer) -> Iterator[Finding]:
     """An error that is known before the first token has a status of its own."""
-    if answer.is_stream:
-        yield Finding("a client error as JSON", f"status {answer.status} as text/event-stream")
-    elif not 400 <= answer.status < 500:
-        yield Finding("a client error as JSON", f"status {answer.status}", silent=200 <= answer.status < 300)
+    if answer.is_stream and (
+        answer.status >= 400 or any(dig(payload, "error") is not MISSING for payload in answer.payloads)
+    ):
+        yield Finding("a client error as JSON", f"status {answer.status}, and the error in a text/event-stream")
+    elif 200 <= answer.status < 300:
+        msg = "the request was accepted, which errors.temperature-text tells"
+        raise NothingShown(msg)
+    elif answer.status >= 500:
+        msg = f"status {answer.status}, which http.no-server-error tells"
+        raise NothingShown(msg)
 
 
 @check("errors.size", needs=Needs.COMPLETE)

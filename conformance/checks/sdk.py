@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ def ask(answer: Answer, call: Callable[[openai.OpenAI], Any]) -> tuple[Any, Exce
             api_key="unused",
             max_retries=0,
             timeout=10,
-            http_client=openai.DefaultHttpxClient(trust_env=False),
+            # The replay is plain HTTP on loopback; reading the system's certificates would take longer than the rest.
+            http_client=openai.DefaultHttpxClient(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
         ) as client,
     ):
         try:

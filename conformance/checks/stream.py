@@ -70,15 +70,11 @@ def utf8(answer: Answer) -> Iterator[Finding]:
 @check("chat.stream.json")
 def json_data(answer: Answer) -> Iterator[Finding]:
     """Each event can be read by itself."""
-    for timed in answer.events:
-        data = timed.event.data
-        if data.strip() != "[DONE]" and answer.payloads[_position(answer, data)] is MISSING:
-            yield Finding("JSON as data", data)
+    data = [timed.event.data for timed in answer.events if timed.event.data.strip() != "[DONE]"]
+    for text, payload in zip(data, answer.payloads, strict=True):
+        if payload is MISSING:
+            yield Finding("JSON as data", text)
             return
-
-
-def _position(answer: Answer, data: str) -> int:
-    return [timed.event.data for timed in answer.events if timed.event.data.strip() != "[DONE]"].index(data)
 
 
 def done_sentinel(answer: Answer) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ def _outcomes(proxy: Proxy, good: Run, wire: Wire) -> list[Outcome]:
         if proxy.matches(sent) or exchange.after in changed:
             changed.add(name)
             answers[name] = wire.send(sent, abandon=exchange.abandon)
-    judge = Judge(exchanges.load(), answers, absent)
+    judge = Judge(answers, absent)
     return [
         judge.outcome(requirement)
         for requirement in load_requirements().values()
