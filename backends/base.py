@@ -75,10 +75,42 @@ class Call:
     Attributes:
         id: The completion's id, unique, such as ``chatcmpl-...``.
         created: Unix time in seconds.
+        body: The request as JSON, as it passed validation, for a backend that hands it on. Must not be changed.
     """
 
     id: str
     created: int
+    body: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvents:
+    """Events of a stream as they shall go out, from a backend that relays another server's.
+
+    Such a backend answers a request with ``stream: true`` by these in place of chunks, and keeps the contract itself:
+    each event is ``data: JSON`` and a blank line; the usage is among them if the client asked for it, and `null` in
+    those before it. The event ``[DONE]`` is the handler's.
+
+    Attributes:
+        data: One or several whole events.
+        usage: As in JSON, once it is known, whether or not the client asked for it: for the log.
+    """
+
+    data: bytes
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedAnswer:
+    """A whole answer as it shall go out: all that a relaying backend yields to a request without ``stream``.
+
+    Attributes:
+        data: The JSON.
+        usage: As in it, for the log.
+    """
+
+    data: bytes
+    usage: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +163,7 @@ class Backend(ABC):
         self,
         request: CreateChatCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
         """Answer a chat request as a stream of chunks, whether or not the client asked for a stream.
 
         Obligations, for `chat` and `complete` alike:
@@ -144,7 +176,7 @@ class Backend(ABC):
         * Closing the generator (`aclose`) at any point, the first `anext` included, stops the generation within one
           engine step and frees its KV cache.
         * Chunks are made with `model_construct`, fields that the spec requires all set: they go out with
-          ``exclude_unset``.
+          ``exclude_unset``. A backend that relays gives `EncodedEvents` or an `EncodedAnswer` instead.
         """
         raise OperationNotSupported("This model does not do chat completions.", param="model")
 
@@ -152,10 +184,10 @@ class Backend(ABC):
         self,
         request: CreateCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateCompletionResponse, None]:
+    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents | EncodedAnswer, None]:
         """Answer a completion request as a stream of chunks; see `chat`. Choice ``i * n + j`` is prompt i, answer j."""
         raise OperationNotSupported("This model does not do completions.", param="model")
 
-    async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
+    async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse | EncodedAnswer:
         """Embed every input, in order, with vectors as lists of floats or base64 as `encoding_format` says."""
         raise OperationNotSupported("This model does not make embeddings.", param="model")

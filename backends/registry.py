@@ -15,6 +15,7 @@ from specserve.backends.errors import BackendLoadError, ModelNotFound
 BACKENDS: dict[str, str] = {
     "echo": "specserve.backends.echo:Echo",
     "openvino": "specserve.backends.openvino:open_model",
+    "upstream": "specserve.backends.upstream.backend:Upstream",
 }
 
 BackendFactory = Callable[[ModelSettings], Backend]

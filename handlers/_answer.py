@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from specserve.backends.base import EncodedAnswer, EncodedEvents
 from specserve.backends.errors import OperationNotSupported
 from specserve.backends.registry import ServedModel
 from specserve.generated.models import (
@@ -18,9 +19,11 @@ from specserve.generated.models import (
     CreateCompletionResponse,
 )
 from specserve.handlers._parameters import refuse_unsupported
-from specserve.handlers._sse import EventStream, until_disconnect
+from specserve.handlers._sse import EventStream, event, until_disconnect
 
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
+Fold = Callable[[AsyncIterator[Chunk]], Awaitable[BaseModel]]
+Item = TypeVar("Item")
 
 
 def served_model(request: Request, operation_id: str, model_id: str) -> ServedModel:
@@ -43,11 +46,13 @@ def served_model(request: Request, operation_id: str, model_id: str) -> ServedMo
 async def folded(
     request: Request,
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk, None],
-    fold: Callable[[AsyncIterator[Chunk]], Awaitable[BaseModel]],
+    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    fold: Fold[Chunk],
 ) -> Response:
     """Answer with the fold of the chunks. A client that goes away ends the generation."""
     answer: Any = await until_disconnect(request.receive, _fold_admitted(model, chunks, fold))
+    if isinstance(answer, EncodedAnswer):
+        return encoded_response(request, answer)
     _note_usage(request, answer.usage)
     return json_response(answer)
 
@@ -55,52 +60,79 @@ async def folded(
 async def streamed(
     request: Request,
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk, None],
+    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
     *,
     include_usage: bool,
 ) -> Response:
     """Answer with the chunks as events. An error before the first chunk is still a plain response."""
     admitted = _admitted(model, chunks)
     first = await until_disconnect(request.receive, anext(admitted))
-    return EventStream(_payloads(request, first, admitted, include_usage=include_usage))
+    return EventStream(_events(request, first, admitted, include_usage=include_usage))
 
 
-async def _admitted(model: ServedModel, chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+async def _admitted(model: ServedModel, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
     """The chunks, generated while one of the model's slots is held."""
-    async with model.admission.slot(), aclosing(chunks):
-        async for chunk in chunks:
-            yield chunk
+    async with model.admission.slot(), aclosing(items):
+        async for item in items:
+            yield item
 
 
 async def _fold_admitted(
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk, None],
-    fold: Callable[[AsyncIterator[Chunk]], Awaitable[BaseModel]],
-) -> BaseModel:
+    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    fold: Fold[Chunk],
+) -> BaseModel | EncodedAnswer:
     async with aclosing(_admitted(model, chunks)) as admitted:
-        return await fold(admitted)
+        first = await anext(admitted)
+        if isinstance(first, EncodedAnswer):
+            return first
+        return await fold(_chunks(first, admitted))
 
 
-async def _payloads(
+async def _chunks(
+    first: Chunk | EncodedEvents, rest: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None]
+) -> AsyncIterator[Chunk]:
+    """All chunks of an answer that can be folded."""
+    item: Chunk | EncodedEvents | EncodedAnswer | None = first
+    while item is not None:
+        if isinstance(item, EncodedEvents | EncodedAnswer):
+            raise TypeError("a backend gave encoded events to a request that did not ask for a stream")
+        yield item
+        item = await anext(rest, None)
+
+
+async def _events(
     request: Request,
-    first: Chunk,
-    rest: AsyncGenerator[Chunk, None],
+    first: Chunk | EncodedEvents | EncodedAnswer,
+    rest: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
     *,
     include_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
-    """The JSON of each event; the usage chunk only for those who asked, and then `usage` in every chunk."""
+    """The events; the usage chunk only for those who asked, and then `usage` in every chunk."""
     async with aclosing(rest):
-        chunk: Chunk | None = first
+        chunk: Chunk | EncodedEvents | EncodedAnswer | None = first
         while chunk is not None:
-            if chunk.choices:
+            if isinstance(chunk, EncodedEvents):
+                _note_usage(request, chunk.usage)
+                if chunk.data:
+                    yield chunk.data
+            elif isinstance(chunk, EncodedAnswer):
+                raise TypeError("a backend gave an encoded answer to a request for a stream")
+            elif chunk.choices:
                 if include_usage:
                     chunk.usage = None
-                yield chunk.model_dump_json(exclude_unset=True).encode()
+                yield event(chunk.model_dump_json(exclude_unset=True).encode())
             else:
                 _note_usage(request, chunk.usage)
                 if include_usage:
-                    yield chunk.model_dump_json(exclude_unset=True).encode()
+                    yield event(chunk.model_dump_json(exclude_unset=True).encode())
             chunk = await anext(rest, None)
+
+
+def encoded_response(request: Request, answer: EncodedAnswer) -> Response:
+    """A 200 with a body that is encoded already."""
+    _note_usage(request, answer.usage)
+    return Response(answer.data, media_type="application/json")
 
 
 def json_response(answer: BaseModel) -> Response:
@@ -113,6 +145,8 @@ def note(request: Request, **facts: object) -> None:
     request.state.log.update(facts)
 
 
-def _note_usage(request: Request, usage: CompletionUsage | None) -> None:
-    if usage is not None:
+def _note_usage(request: Request, usage: CompletionUsage | Mapping[str, Any] | None) -> None:
+    if isinstance(usage, CompletionUsage):
         note(request, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+    elif usage is not None:
+        note(request, **{name: usage[name] for name in ("prompt_tokens", "completion_tokens") if name in usage})

@@ -32,12 +32,13 @@ class EventStream(Response):
     """A stream of events that ends with ``data: [DONE]``, or, after the first byte, with an error and without it.
 
     Args:
-        payloads: The JSON of each event. Closed when the stream ends, for whatever reason.
+        events: Each one or several events, made by `event` or encoded alike. Closed when the stream ends, for whatever
+            reason.
     """
 
-    def __init__(self, payloads: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__()
-        self._payloads = payloads
+        self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until they end or the client goes away."""
@@ -45,10 +46,10 @@ class EventStream(Response):
 
     async def _send_events(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        async with aclosing(self._payloads) as payloads:
+        async with aclosing(self._events) as events:
             try:
-                async for payload in payloads:
-                    await send({"type": "http.response.body", "body": event(payload), "more_body": True})
+                async for data in events:
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
             except APIError as error:
                 end = event(error.to_json())
             except Exception as error:  # noqa: BLE001  after the first byte an event is the only way to tell the client

@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from specserve.backends.base import EncodedAnswer
 from specserve.backends.registry import ServedModel
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
-from specserve.handlers._answer import json_response, note, served_model
+from specserve.handlers._answer import encoded_response, json_response, note, served_model
 from specserve.handlers._sse import until_disconnect
 
 
@@ -15,10 +16,12 @@ async def create_embedding(request: Request, body: CreateEmbeddingRequest) -> Re
     """Turn texts into vectors."""
     model = served_model(request, "createEmbedding", body.model)
     answer = await until_disconnect(request.receive, _embed(model, body))
+    if isinstance(answer, EncodedAnswer):
+        return encoded_response(request, answer)
     note(request, prompt_tokens=answer.usage.prompt_tokens)
     return json_response(answer)
 
 
-async def _embed(model: ServedModel, body: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
+async def _embed(model: ServedModel, body: CreateEmbeddingRequest) -> CreateEmbeddingResponse | EncodedAnswer:
     async with model.admission.slot():
         return await model.backend.embed(body)

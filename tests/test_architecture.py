@@ -19,6 +19,7 @@ MAY_IMPORT = {
 
 # Heavy libraries, and the only place that may name them.
 HEAVY = {
+    "aiohttp": "backends/upstream/",
     "openvino": "backends/openvino/",
     "openvino_genai": "backends/openvino/",
     "openvino_tokenizers": "backends/openvino/",

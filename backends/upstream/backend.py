@@ -1,0 +1,181 @@
+"""The backend: one model, served by other servers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from specserve.backends.base import Backend, Call, Capabilities, EncodedAnswer, Load
+from specserve.backends.errors import BackendLoadError, Unavailable, UnsupportedParameter
+from specserve.backends.options import parse_options
+from specserve.backends.upstream import answer
+from specserve.backends.upstream.capabilities import check_names, declared, entry_of
+from specserve.backends.upstream.client import Client
+from specserve.backends.upstream.exchange import Exchange, RecentIds, expected_choices, inputs
+from specserve.backends.upstream.options import UpstreamOptions, checked_url
+from specserve.backends.upstream.pool import Pool
+from specserve.backends.upstream.relay import Relay, Request
+from specserve.backends.upstream.repairs import Notes
+from specserve.backends.upstream.stream import ChatStream, TextStream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from pydantic import BaseModel
+
+    from specserve.backends.base import ModelSettings
+    from specserve.backends.upstream.relay import Item
+    from specserve.backends.upstream.stream import Stream
+    from specserve.generated.models import (
+        CreateChatCompletionRequest,
+        CreateCompletionRequest,
+        CreateEmbeddingRequest,
+    )
+
+
+class Upstream(Backend):
+    """One model that other servers run."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        """Validate the options.
+
+        Raises:
+            BackendLoadError: One is wrong, there is no address, or a variable of the environment is not set.
+        """
+        super().__init__(settings)
+        self._options = parse_options(UpstreamOptions, settings.options)
+        check_names(self._options)
+        self._secrets = tuple(secret.get_secret_value() for secret in self._options.secrets().values())
+        try:
+            urls = [checked_url(settings.source)] if settings.source else []
+        except ValueError as error:
+            raise BackendLoadError(f"the source: {error}") from None
+        urls += [url for url in self._options.base_urls if url not in urls]
+        if not urls:
+            raise BackendLoadError("an upstream model needs an address: its source, or the option 'base_urls'")
+        self._urls = urls
+        self._model = self._options.model or settings.id
+        self._notes = Notes(settings.id)
+        self._ids = RecentIds()
+        self._client: Client | None = None
+        self._pool: Pool | None = None
+        self._relay: Relay | None = None
+        self._capabilities: Capabilities | None = None
+        self._log = structlog.get_logger("specserve.upstream")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the operator and the upstream say.
+
+        Raises:
+            Unavailable: Before `start`.
+        """
+        if self._capabilities is None:
+            raise Unavailable("This model is not loaded.")
+        return self._capabilities
+
+    async def start(self) -> None:
+        """Ask each address for its models. One that does not answer may come up later, so it stops nothing."""
+        self._client = Client(self._options)
+        self._pool = Pool(self.settings.id, self._urls, self._options.probe_interval)
+        entries: list[dict[str, Any]] = []
+
+        def read(body: bytes) -> None:
+            entry, others = entry_of(body, self._model)
+            if others:
+                self._log.warning(
+                    "upstream does not list the model", model=self.settings.id, upstream_model=self._model
+                )
+            entries.append(entry)
+
+        await asyncio.gather(*(self._pool.probe(self._client, endpoint, read) for endpoint in self._pool.endpoints))
+        self._capabilities = declared(self._options, next((entry for entry in entries if entry), {}))
+        self._pool.start(self._client)
+        self._relay = Relay(self.settings.id, self._client, self._pool, self._options)
+
+    async def stop(self) -> None:
+        """Close every connection, which ends what runs."""
+        pool, self._pool = self._pool, None
+        client, self._client = self._client, None
+        self._relay = None
+        if pool is not None:
+            await pool.stop()
+        if client is not None:
+            await client.close()
+
+    def load(self) -> Load:
+        """The requests that upstreams work on for us."""
+        return Load(running=self._pool.running if self._pool is not None else 0)
+
+    def chat(self, request: CreateChatCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
+        """Relay a chat request; see `Backend.chat`. The extension `prompt` becomes a message."""
+        body = _body(request, call)
+        if "prompt" in body:
+            body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
+        return self._send("chat/completions", body, call, expected_choices(body), answer.chat, ChatStream)
+
+    def complete(self, request: CreateCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
+        """Relay a completion request; see `Backend.complete`."""
+        body = _body(request, call)
+        return self._send("completions", body, call, expected_choices(body), answer.completion, TextStream)
+
+    async def embed(self, request: CreateEmbeddingRequest) -> EncodedAnswer:
+        """Relay an embedding request; see `Backend.embed`."""
+        body = request.model_dump(mode="json", exclude_unset=True)
+        read = partial(answer.embedding, encoding_format=body.get("encoding_format") or "float")
+        call = Call(id="", created=0)
+        async with aclosing(self._send("embeddings", body, call, inputs(body["input"]), read)) as items:
+            only = await anext(items)
+        if not isinstance(only, EncodedAnswer):
+            raise TypeError("events in place of vectors")
+        return only
+
+    def _send(
+        self,
+        path: str,
+        body: dict[str, Any],
+        call: Call,
+        choices: int,
+        read: Callable[[bytes, Exchange], EncodedAnswer],
+        stream: Callable[[Exchange], Stream] | None = None,
+    ) -> AsyncGenerator[Item, None]:
+        if self._relay is None:
+            raise Unavailable("This model is not loaded.")
+        streamed = bool(body.get("stream"))
+        exchange = Exchange(
+            call=call,
+            model=body["model"],
+            choices=choices,
+            include_usage=streamed and bool((body.get("stream_options") or {}).get("include_usage")),
+            notes=self._notes,
+            ids=self._ids,
+            secrets=self._secrets,
+        )
+        body["model"] = self._model
+        if streamed:
+            self._ask_for_usage(body, asked=exchange.include_usage)
+        for ours, theirs in self._options.rename.items():
+            if ours in body:
+                body[theirs] = body.pop(ours)
+        return self._relay.send(Request(path, orjson.dumps(body), exchange, read, stream if streamed else None))
+
+    def _ask_for_usage(self, body: dict[str, Any], *, asked: bool) -> None:
+        """Our log counts the tokens of every stream, so the upstream is always asked."""
+        if self._options.stream_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        elif asked:
+            raise UnsupportedParameter(
+                "This model does not tell the usage of a stream.", param="stream_options.include_usage"
+            )
+        else:
+            body.pop("stream_options", None)
+
+
+def _body(request: BaseModel, call: Call) -> dict[str, Any]:
+    """The request as the client wrote it; a copy, to be changed at its top level."""
+    return dict(call.body if call.body is not None else request.model_dump(mode="json", exclude_unset=True))

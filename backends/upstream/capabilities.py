@@ -1,0 +1,98 @@
+"""What an upstream model can do, as far as it is known: by the operator's word, and by the upstream's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from specserve.backends.base import Capabilities
+from specserve.backends.errors import BackendLoadError
+from specserve.spec.document import load, parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from specserve.backends.upstream.options import UpstreamOptions
+
+OPERATIONS = {
+    "chat": "createChatCompletion",
+    "completions": "createCompletion",
+    "embeddings": "createEmbedding",
+}
+_FEATURES = {
+    "createChatCompletion": frozenset(
+        {
+            "messages.audio",
+            "messages.content.file",
+            "messages.content.image_url",
+            "messages.content.input_audio",
+            "messages.tool",
+        }
+    )
+}
+_LENGTHS = ("max_model_len", "context_length", "context_window")  # vLLM; OpenRouter; Groq
+
+
+def everything() -> dict[str, frozenset[str]]:
+    """OperationId -> every parameter and feature that the contract has."""
+    document = load()
+    return {
+        operation: frozenset(parameters(document, operation)) | _FEATURES.get(operation, frozenset())
+        for operation in OPERATIONS.values()
+    }
+
+
+def check_names(options: UpstreamOptions) -> None:
+    """Find misspelt names in `refuse` and `rename`.
+
+    Raises:
+        BackendLoadError: The contract has no such parameter.
+    """
+    known = frozenset().union(*everything().values())
+    for option in ("refuse", "rename"):
+        for name in getattr(options, option):
+            if name not in known:
+                raise BackendLoadError(f"option {option!r}: there is no parameter {name!r}")
+
+
+def declared(options: UpstreamOptions, entry: Mapping[str, Any]) -> Capabilities:
+    """What the model can do.
+
+    Args:
+        options: The operator's word.
+        entry: The model's entry in the upstream's list of models, or nothing. Another specserve tells there what each
+            model does; others tell the length of the context at most.
+    """
+    told = entry.get("capabilities")
+    told = told if isinstance(told, dict) else {}
+    does = told.get("operations")
+    operations = {}
+    for short in options.operations:
+        operation = OPERATIONS[short]
+        names = everything()[operation]
+        if isinstance(does, dict):
+            if operation not in does:
+                continue
+            names &= frozenset(does[operation])
+        operations[operation] = names - frozenset(options.refuse)
+    lengths = [entry.get(name) for name in _LENGTHS] + [told.get("context_length")]
+    return Capabilities(
+        operations,
+        context_length=next((one for one in lengths if _positive(one)), None),
+        embedding_dimensions=_positive(told.get("embedding_dimensions")),
+    )
+
+
+def entry_of(body: bytes, model: str) -> tuple[dict[str, Any], bool]:
+    """A model's entry in a list of models, empty if there is none, and whether the list has others."""
+    try:
+        data = orjson.loads(body)["data"]
+        entries = {entry["id"]: entry for entry in data}
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return {}, False
+    return entries.get(model, {}), bool(entries) and model not in entries
+
+
+def _positive(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,203 @@
+"""One request on its way to an upstream: attempts, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from specserve.backends.base import EncodedAnswer, EncodedEvents
+from specserve.backends.errors import (
+    APIError,
+    UpstreamBreach,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from specserve.backends.upstream.client import ConnectionFailed, TooLarge
+from specserve.backends.upstream.events import DONE, Events
+from specserve.backends.upstream.not_streamed import as_chunks
+from specserve.backends.upstream.refusals import from_response
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from specserve.backends.upstream.client import Client, Reply
+    from specserve.backends.upstream.exchange import Exchange
+    from specserve.backends.upstream.options import UpstreamOptions
+    from specserve.backends.upstream.pool import Endpoint, Pool
+    from specserve.backends.upstream.stream import Stream
+
+Item = EncodedEvents | EncodedAnswer
+
+_FIRST_DELAY = 0.25  # seconds before the second attempt; twice as long before each further one
+_BUSY_SECONDS = 1.0  # how long an endpoint is left alone that says it is busy, but not for how long
+_LARGEST_ERROR = 64 * 1024
+_TRIED_AGAIN = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent, and how its answer is read.
+
+    Attributes:
+        path: Below the base URL.
+        data: The body.
+        exchange: What the answer must look like.
+        read: Reads a plain answer.
+        stream: Makes the reader of a stream, if one is asked for.
+    """
+
+    path: str
+    data: bytes
+    exchange: Exchange
+    read: Callable[[bytes, Exchange], EncodedAnswer]
+    stream: Callable[[Exchange], Stream] | None = None
+
+
+class Relay:
+    """Sends the requests of one model."""
+
+    def __init__(self, model: str, client: Client, pool: Pool, options: UpstreamOptions) -> None:
+        self._model = model
+        self._client = client
+        self._pool = pool
+        self._options = options
+        self._log = structlog.get_logger("specserve.upstream")
+
+    async def send(self, request: Request) -> AsyncGenerator[Item, None]:
+        """What goes out to the client. Until the first of it, a failed attempt is followed by another.
+
+        Raises:
+            APIError: The last attempt failed, or it failed after something had gone out.
+        """
+        tried: list[Endpoint] = []
+        retries = 0
+        while True:
+            endpoint = self._pool.choose(tried)
+            endpoint.running += 1
+            begun = False
+            try:
+                async with aclosing(self._attempt(endpoint, request)) as items:
+                    async for item in items:
+                        begun = True
+                        yield item
+            except ConnectionFailed as failure:
+                self._pool.failed(endpoint, failure)
+                error: APIError = _gone(failure)
+                reached = not failure.refused
+            except APIError as failure:
+                error, reached = failure, True
+            else:
+                return
+            finally:
+                endpoint.running -= 1
+            tried.append(endpoint)
+            if error.status in {429, 503}:
+                self._pool.busy(endpoint, error.retry_after or _BUSY_SECONDS)
+            delay = None if begun else self._delay(error, tried, retries)
+            again = delay is not None and (retries < self._options.max_retries or not (reached or delay))
+            if not again or delay is None:
+                raise error
+            # An address that is down costs no attempt as long as there is another.
+            retries += bool(reached or delay)
+            self._log.warning(
+                "another attempt", model=self._model, failed=endpoint.url, status=error.status, error=error.code
+            )
+            await asyncio.sleep(delay)
+
+    def _delay(self, error: APIError, tried: list[Endpoint], retries: int) -> float | None:
+        """Seconds until another attempt; None if it makes no sense, or would come too late."""
+        if error.status not in _TRIED_AGAIN or isinstance(error, UpstreamBreach | UpstreamRefused):
+            return None
+        if self._pool.has_other(tried):
+            return 0.0
+        if isinstance(error, UpstreamTimeout):
+            return None  # who waited that long should not wait as long again
+        jitter = random.uniform(0.5, 1)  # noqa: S311  no secret
+        backoff: float = min(self._options.max_retry_delay, _FIRST_DELAY * 2**retries) * jitter
+        if error.retry_after is None:
+            return backoff
+        return error.retry_after + backoff * 0.5 if error.retry_after <= self._options.max_retry_delay else None
+
+    async def _attempt(self, endpoint: Endpoint, request: Request) -> AsyncGenerator[Item, None]:
+        options = self._options
+        try:
+            async with await self._client.post(f"{endpoint.url}/{request.path}", request.data) as reply:
+                if not 200 <= reply.status < 300:
+                    raise await self._refusal(reply, request.exchange)
+                if request.stream is None:
+                    body = await reply.read_all(options.max_answer_bytes, options.idle_timeout)
+                    self._pool.answered(endpoint)
+                    yield request.read(body, request.exchange)
+                    return
+                stream = request.stream(request.exchange)
+                if reply.media_type == "application/json":
+                    body = await reply.read_all(options.max_answer_bytes, options.idle_timeout)
+                    self._pool.answered(endpoint)
+                    yield _not_streamed(body, request, stream)
+                    return
+                async with aclosing(self._events(reply, stream)) as events:
+                    async for item in events:
+                        yield item
+                self._pool.answered(endpoint)
+        except TooLarge:
+            raise UpstreamBreach("The server that runs this model sent more than is read here.") from None
+
+    async def _events(self, reply: Reply, stream: Stream) -> AsyncGenerator[EncodedEvents, None]:
+        events = Events(self._options.max_event_bytes)
+        within = self._options.first_byte_timeout
+        done = False
+        while not done:
+            data = await reply.read(within)
+            out: list[bytes] = []
+            failure: APIError | None = None
+            try:
+                for payload in events.feed(data) if data else events.close():
+                    if payload.startswith(b"[") and payload.strip() == DONE:
+                        done = True
+                        break
+                    sent = stream.take(payload)
+                    if sent is not None:
+                        out += (b"data: ", sent, b"\n\n")
+            except APIError as error:
+                failure = error
+            if out:
+                within = self._options.idle_timeout
+                yield EncodedEvents(b"".join(out))
+            if failure is not None:
+                raise failure
+            if not data:
+                break
+        if done:
+            reply.finished()
+        last = b"".join(b"data: " + payload + b"\n\n" for payload in stream.end(done=done))
+        yield EncodedEvents(last, stream.usage)
+
+    async def _refusal(self, reply: Reply, exchange: Exchange) -> APIError:
+        try:
+            body = await reply.read_all(_LARGEST_ERROR, self._options.idle_timeout)
+        except TooLarge:
+            body = b""
+        error = from_response(reply.status, reply.headers, body, exchange)
+        if isinstance(error, UpstreamRefused):
+            self._log.error("upstream refuses requests", model=self._model, status=reply.status)
+        return error
+
+
+def _not_streamed(body: bytes, request: Request, stream: Stream) -> EncodedEvents:
+    request.exchange.notes.add("not-streamed")
+    plain = request.read(body, request.exchange)
+    payloads = [payload for chunk in as_chunks(plain.data) if (payload := stream.take(chunk)) is not None]
+    payloads += stream.end(done=True)
+    return EncodedEvents(b"".join(b"data: " + payload + b"\n\n" for payload in payloads), stream.usage)
+
+
+def _gone(failure: ConnectionFailed) -> APIError:
+    if failure.timeout:
+        return UpstreamTimeout("The server that runs this model did not answer in time.")
+    return UpstreamUnreachable("The server that runs this model cannot be reached, or broke off its answer.")

@@ -1,0 +1,255 @@
+"""The chunks of a stream, mended one by one: a state machine, since one chunk alone cannot tell what is missing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from specserve.backends.errors import UpstreamBreach, UpstreamUnreachable
+from specserve.backends.upstream.exchange import check, parse
+from specserve.backends.upstream.mending import Mender, as_object, usage_elsewhere
+from specserve.backends.upstream.refusals import from_event
+from specserve.backends.upstream.tool_calls import StreamedCalls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from specserve.backends.upstream.exchange import Exchange
+
+
+@dataclass
+class Choice:
+    """What a stream has said of one choice so far."""
+
+    finished: bool = False
+    calls: StreamedCalls = field(default_factory=StreamedCalls)
+
+
+class Stream(ABC):
+    """Takes the payload of each event and gives what goes out in its place.
+
+    Attributes:
+        usage: What the upstream has told of it.
+    """
+
+    object: str
+    component: str
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.usage: dict[str, Any] | None = None
+        self._exchange = exchange
+        self._mender = Mender(exchange)
+        self._id: str | None = None
+        self._created = 0
+        self._choices: dict[int, Choice] = {}
+        self._usage_alone = False
+        self._last: dict[str, Any] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every choice has ended."""
+        return len(self._choices) == self._exchange.choices and all(c.finished for c in self._choices.values())
+
+    def take(self, payload: bytes) -> bytes | None:
+        """The payload that takes the place of this one, the same object if nothing had to change; None to drop it.
+
+        Raises:
+            APIError: It tells of a failure, or it cannot be mended.
+        """
+        mender = self._mender
+        mender.changed = False
+        chunk = as_object(parse(payload))
+        if "error" in chunk and not chunk.get("choices"):
+            raise from_event(chunk, self._exchange)
+        self._mend_head(chunk)
+        self._take_usage(chunk)
+        self._mend_choices(chunk)
+        if not chunk["choices"]:
+            if not self._usage_alone:
+                mender.did("chunk-empty")
+            return None
+        if self._exchange.include_usage and "usage" not in chunk:
+            chunk["usage"] = None
+            mender.did("usage-key")
+        check(self.component, chunk)
+        self._last = chunk
+        return orjson.dumps(chunk) if mender.changed or b"\n" in payload else payload
+
+    def end(self, *, done: bool) -> Iterator[bytes]:
+        """What is still to be said when the upstream's stream has ended.
+
+        Args:
+            done: Whether it ended with ``[DONE]``.
+
+        Raises:
+            APIError: It was cut off, or what is missing cannot be known.
+        """
+        if not done:
+            if not self.complete:
+                raise UpstreamUnreachable("The server that runs this model broke off its answer.")
+            self._exchange.notes.add("done-missing")
+        for index in range(self._exchange.choices):
+            choice = self._choices.get(index)
+            if choice is None:
+                raise UpstreamBreach("The server that runs this model sent fewer answers than were asked for.")
+            if not choice.finished:
+                self._exchange.notes.add("finish-missing")
+                yield self._closing(index, "tool_calls" if choice.calls else "stop")
+        if self._exchange.include_usage:
+            if self.usage is None:
+                raise UpstreamBreach("The server that runs this model did not tell the usage.")
+            yield self._synthetic([], usage=self.usage)
+
+    @abstractmethod
+    def mend_choice(self, state: Choice, choice: dict[str, Any], *, first: bool) -> bool:
+        """Mend one choice of a chunk; False drops it, as it says nothing."""
+
+    @abstractmethod
+    def closing_choice(self, index: int, reason: str) -> dict[str, Any]:
+        """A choice that only says why it ended."""
+
+    def _mend_head(self, chunk: dict[str, Any]) -> None:
+        mender = self._mender
+        if self._id is None:
+            self._id = self._exchange.answer_id(chunk.get("id"))
+            self._created = self._exchange.created(chunk.get("created"))
+        if chunk.get("id") != self._id:
+            chunk["id"] = self._id
+            mender.did("id-changed") if self._last else setattr(mender, "changed", True)
+        if chunk.get("created") != self._created or isinstance(chunk.get("created"), float):
+            chunk["created"] = self._created
+            mender.did("created-changed") if self._last else setattr(mender, "changed", True)
+        mender.head(chunk, self.object)
+
+    def _take_usage(self, chunk: dict[str, Any]) -> None:
+        usage = chunk.get("usage")
+        choices = chunk.get("choices")
+        if usage is None and (elsewhere := usage_elsewhere(chunk)) is not None:
+            self.usage = self.usage if self._usage_alone else elsewhere
+            if not self._usage_alone and not choices:
+                self._exchange.notes.add("usage-elsewhere")
+        if usage is None:
+            self._usage_alone = self._usage_alone and not choices
+            return
+        self.usage = as_object(usage)
+        self._mender.usage(self.usage)
+        self._usage_alone = not choices
+        if choices:
+            del chunk["usage"]
+            if self._exchange.include_usage:
+                chunk["usage"] = None
+            self._mender.did("usage-beside-choices")
+
+    def _mend_choices(self, chunk: dict[str, Any]) -> None:
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            choices = []
+        chunk["choices"] = [choice for at, choice in enumerate(choices) if self._mend(at, as_object(choice))]
+        if len(chunk["choices"]) != len(choices):
+            self._mender.changed = True
+
+    def _mend(self, at: int, choice: dict[str, Any]) -> bool:
+        index = choice.get("index")
+        expected = self._exchange.choices
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < expected:
+            if at >= expected or (index is not None and expected > 1):
+                raise UpstreamBreach("The server that runs this model sent an answer that was not asked for.")
+            choice["index"] = index = at
+            self._mender.did("index")
+        state = self._choices.get(index)
+        first = state is None
+        if state is None:
+            state = self._choices[index] = Choice()
+        return self.mend_choice(state, choice, first=first)
+
+    def _closing(self, index: int, reason: str) -> bytes:
+        more: dict[str, Any] = {"usage": None} if self._exchange.include_usage else {}
+        return self._synthetic([self.closing_choice(index, reason)], **more)
+
+    def _synthetic(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        chunk: dict[str, Any] = {
+            "id": self._id,
+            "object": self.object,
+            "created": self._created,
+            "model": self._exchange.model,
+            "choices": choices,
+            **{name: self._last[name] for name in ("system_fingerprint", "service_tier") if name in self._last},
+            **more,
+        }
+        check(self.component, chunk)
+        return orjson.dumps(chunk)
+
+
+class ChatStream(Stream):
+    """The chunks of a chat answer."""
+
+    object = "chat.completion.chunk"
+    component = "CreateChatCompletionStreamResponse"
+
+    def mend_choice(self, state: Choice, choice: dict[str, Any], *, first: bool) -> bool:
+        """See `Stream`."""
+        mender = self._mender
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            delta = choice.pop("message", None)
+            choice["delta"] = delta = delta if isinstance(delta, dict) else {}
+            mender.did("delta")
+        mender.message(delta)
+        if first:
+            if delta.get("role") != "assistant":
+                delta["role"] = "assistant"
+                mender.did("role")
+        elif "role" in delta:
+            del delta["role"]
+            mender.did("role-repeated")
+        if "tool_calls" in delta:
+            state.calls.take(delta["tool_calls"], mender)
+        mender.logprobs(choice)
+        reason = mender.finish_reason(choice)
+        says = any(delta.get(name) for name in ("content", "tool_calls", "refusal", "reasoning_content"))
+        if state.finished:
+            if says:
+                raise UpstreamBreach("The server that runs this model went on after the end of its answer.")
+            mender.did("finish-repeated")
+            return False
+        if reason == "tool_calls" and not state.calls:
+            choice["finish_reason"] = "stop"
+            mender.did("finish-tool-calls")
+        state.finished = reason is not None
+        return True
+
+    def closing_choice(self, index: int, reason: str) -> dict[str, Any]:
+        """See `Stream`."""
+        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+
+
+class TextStream(Stream):
+    """The chunks of a completion."""
+
+    object = "text_completion"
+    component = "CreateCompletionResponse"
+
+    def mend_choice(self, state: Choice, choice: dict[str, Any], *, first: bool) -> bool:
+        """See `Stream`."""
+        mender = self._mender
+        if "logprobs" not in choice:
+            choice["logprobs"] = None
+            mender.did("logprobs")
+        if choice.get("text") is None:
+            choice["text"] = ""
+            mender.did("content")
+        reason = mender.finish_reason(choice)
+        if state.finished:
+            if choice["text"]:
+                raise UpstreamBreach("The server that runs this model went on after the end of its answer.")
+            mender.did("finish-repeated")
+            return False
+        state.finished = reason is not None
+        return True
+
+    def closing_choice(self, index: int, reason: str) -> dict[str, Any]:
+        """See `Stream`."""
+        return {"index": index, "text": "", "logprobs": None, "finish_reason": reason}
