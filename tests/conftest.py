@@ -19,6 +19,18 @@ def default_server():
 
 
 @pytest.fixture(scope="session")
+def relay_server(echo_server, tmp_path_factory):
+    """A server whose model `relayed` is the echo of the other server."""
+    config = tmp_path_factory.mktemp("relay") / "specserve.toml"
+    config.write_text(
+        f'[[models]]\nid = "relayed"\nbackend = "upstream"\nsource = "{echo_server.url}/v1"\n'
+        'options = { model = "echo" }\n'
+    )
+    with running("--config", str(config), "--validate-responses") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def echo(echo_server):
     with echo_server.client() as client:
         yield client

@@ -55,9 +55,7 @@ def completion(data: bytes, exchange: Exchange) -> EncodedAnswer:
     mender = Mender(exchange)
     answer = _opened(data, mender, "text_completion")
     for choice in answer["choices"]:
-        if "logprobs" not in choice:
-            choice["logprobs"] = None
-            mender.did("logprobs")
+        mender.text_logprobs(choice, 0)
         if mender.finish_reason(choice) is None:
             raise UpstreamBreach("The server that runs this model sent an answer that does not say why it ended.")
     return _closed(data, answer, mender, "CreateCompletionResponse")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
 from specserve.backends.base import Backend, Call, Capabilities, EncodedAnswer, Load
-from specserve.backends.errors import BackendLoadError, Unavailable, UnsupportedParameter
+from specserve.backends.errors import BackendLoadError, InvalidRequest, Unavailable, UnsupportedParameter
 from specserve.backends.options import parse_options
 from specserve.backends.upstream import answer
 from specserve.backends.upstream.capabilities import check_names, declared, entry_of
@@ -24,7 +25,7 @@ from specserve.backends.upstream.repairs import Notes
 from specserve.backends.upstream.stream import ChatStream, TextStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from pydantic import BaseModel
 
@@ -50,7 +51,8 @@ class Upstream(Backend):
         super().__init__(settings)
         self._options = parse_options(UpstreamOptions, settings.options)
         check_names(self._options)
-        self._secrets = tuple(secret.get_secret_value() for secret in self._options.secrets().values())
+        secrets = (secret.get_secret_value() for secret in self._options.secrets().values())
+        self._secrets = tuple(secret.removeprefix("Bearer ") for secret in secrets)
         try:
             urls = [checked_url(settings.source)] if settings.source else []
         except ValueError as error:
@@ -60,6 +62,7 @@ class Upstream(Backend):
             raise BackendLoadError("an upstream model needs an address: its source, or the option 'base_urls'")
         self._urls = urls
         self._model = self._options.model or settings.id
+        self._renamed = {theirs: ours for ours, theirs in self._options.rename.items()}
         self._notes = Notes(settings.id)
         self._ids = RecentIds()
         self._client: Client | None = None
@@ -115,14 +118,19 @@ class Upstream(Backend):
     def chat(self, request: CreateChatCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
         """Relay a chat request; see `Backend.chat`. The extension `prompt` becomes a message."""
         body = _body(request, call)
+        choices = expected_choices(body.get("n"))
+        _check_tool_choice(body)
+        sent_as = {}
         if "prompt" in body:
             body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
-        return self._send("chat/completions", body, call, expected_choices(body), answer.chat, ChatStream)
+            sent_as["messages"] = "prompt"
+        return self._send("chat/completions", body, call, choices, answer.chat, ChatStream, sent_as)
 
     def complete(self, request: CreateCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
         """Relay a completion request; see `Backend.complete`."""
         body = _body(request, call)
-        return self._send("completions", body, call, expected_choices(body), answer.completion, TextStream)
+        choices = expected_choices(body.get("n"), inputs(body.get("prompt")))
+        return self._send("completions", body, call, choices, answer.completion, TextStream)
 
     async def embed(self, request: CreateEmbeddingRequest) -> EncodedAnswer:
         """Relay an embedding request; see `Backend.embed`."""
@@ -143,6 +151,7 @@ class Upstream(Backend):
         choices: int,
         read: Callable[[bytes, Exchange], EncodedAnswer],
         stream: Callable[[Exchange], Stream] | None = None,
+        sent_as: Mapping[str, str] = MappingProxyType({}),
     ) -> AsyncGenerator[Item, None]:
         if self._relay is None:
             raise Unavailable("This model is not loaded.")
@@ -155,6 +164,7 @@ class Upstream(Backend):
             notes=self._notes,
             ids=self._ids,
             secrets=self._secrets,
+            sent_as={**sent_as, **self._renamed},
         )
         body["model"] = self._model
         if streamed:
@@ -174,6 +184,15 @@ class Upstream(Backend):
             )
         else:
             body.pop("stream_options", None)
+
+
+def _check_tool_choice(body: Mapping[str, Any]) -> None:
+    """Refuse what no schema can, and what many servers ignore: the choice of a function that is not offered."""
+    chosen = body.get("tool_choice")
+    if isinstance(chosen, dict) and chosen.get("type") == "function":
+        offered = [tool.get("function", {}).get("name") for tool in body.get("tools") or ()]
+        if chosen["function"]["name"] not in offered:
+            raise InvalidRequest("'tool_choice' names a tool that is not in 'tools'.", param="tool_choice")
 
 
 def _body(request: BaseModel, call: Call) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class Exchange:
         notes: Where repairs are told.
         ids: The ids of other answers.
         secrets: What must never reach a client, whatever the upstream says.
+        sent_as: The parameters that were sent by another name: theirs -> the client's.
     """
 
     call: Call
@@ -60,12 +62,20 @@ class Exchange:
     notes: Notes
     ids: RecentIds
     secrets: tuple[str, ...] = ()
+    sent_as: Mapping[str, str] = field(default_factory=dict)
 
     def without_secrets(self, text: str) -> str:
         """An upstream's words, which may quote the key that it was given."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
+
+    def param(self, named: str | None) -> str | None:
+        """The parameter that an upstream's error names, by the name that the client gave it."""
+        name = re.match(r"\w*", named or "")
+        if named is None or name is None or name[0] not in self.sent_as:
+            return named
+        return self.sent_as[name[0]]
 
     def answer_id(self, given: object) -> str:
         """The id of this answer: the upstream's if it is one."""
@@ -116,9 +126,9 @@ def parse(data: bytes) -> Any:
         raise UpstreamBreach("The server that runs this model sent what is not JSON.") from None
 
 
-def expected_choices(body: Mapping[str, Any]) -> int:
-    """How many choices a request asks for."""
-    return (body.get("n") or 1) * inputs(body.get("prompt"))
+def expected_choices(n: int | None, prompts: int = 1) -> int:
+    """How many choices a request asks for: `n` for each prompt, where null is 1."""
+    return (n or 1) * prompts
 
 
 def inputs(value: Any) -> int:

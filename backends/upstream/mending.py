@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import orjson
 
 from specserve.backends.errors import BadGateway, UpstreamBreach
+from specserve.backends.upstream.logprobs import as_chat_logprobs, as_text_logprobs
 
 if TYPE_CHECKING:
     from specserve.backends.upstream.exchange import Exchange
@@ -126,6 +127,9 @@ class Mender:
         logprobs = choice.get("logprobs")
         if not isinstance(logprobs, dict):
             return
+        if "content" not in logprobs and isinstance(logprobs.get("tokens"), list):
+            choice["logprobs"] = logprobs = as_chat_logprobs(logprobs)
+            self.did("logprobs-form")
         for name in ("content", "refusal"):
             if name not in logprobs:
                 logprobs[name] = None
@@ -138,6 +142,16 @@ class Mender:
                 if "bytes" not in one and isinstance(one.get("token"), str):
                     one["bytes"] = list(one["token"].encode(errors="replace"))
                     self.did("logprobs")
+
+    def text_logprobs(self, choice: dict[str, Any], offset: int) -> None:
+        """The log-probabilities of a completion's choice, whose text begins at an offset, in characters."""
+        if "logprobs" not in choice:
+            choice["logprobs"] = None
+            self.did("logprobs")
+        logprobs = choice["logprobs"]
+        if isinstance(logprobs, dict) and "tokens" not in logprobs and isinstance(logprobs.get("content"), list):
+            choice["logprobs"] = as_text_logprobs(logprobs["content"], offset)
+            self.did("logprobs-form")
 
     def arguments(self, function: dict[str, Any]) -> None:
         """The arguments of a call as JSON text."""

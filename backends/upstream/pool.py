@@ -27,6 +27,7 @@ class Endpoint:
         url: Without a slash at its end.
         running: Requests that it works on for us.
         healthy: False from a failure until a probe finds it well.
+        ill_since: Time of the event loop at which it last failed.
         failures: Requests in a row without an answer.
         not_before: Time of the event loop up to which it asked to be left alone.
         last_used: Number of the request that it was last chosen for.
@@ -35,6 +36,7 @@ class Endpoint:
     url: str
     running: int = 0
     healthy: bool = True
+    ill_since: float = 0.0
     failures: int = 0
     not_before: float = 0.0
     last_used: int = 0
@@ -91,10 +93,11 @@ class Pool:
         now = asyncio.get_running_loop().time()
         return any(e.healthy and e.not_before <= now and e not in tried for e in self.endpoints)
 
-    def answered(self, endpoint: Endpoint) -> None:
-        """It answered a request."""
+    def answered(self, endpoint: Endpoint, began: float) -> None:
+        """It answered a request. One that began before it failed says nothing of how it is now."""
         endpoint.failures = 0
-        self._mark(endpoint, healthy=True)
+        if began > endpoint.ill_since:
+            self._mark(endpoint, healthy=True)
 
     def failed(self, endpoint: Endpoint, error: ConnectionFailed) -> None:
         """It did not. One that cannot be reached is ill at once; one that broke off may have had its reason."""
@@ -107,6 +110,8 @@ class Pool:
         endpoint.not_before = asyncio.get_running_loop().time() + seconds
 
     def _mark(self, endpoint: Endpoint, *, healthy: bool, reason: str = "") -> None:
+        if not healthy:
+            endpoint.ill_since = asyncio.get_running_loop().time()
         if endpoint.healthy == healthy:
             return
         endpoint.healthy = healthy
@@ -130,6 +135,7 @@ class Pool:
 
     async def probe(self, client: Client, endpoint: Endpoint, read: Callable[[bytes], None] | None = None) -> None:
         """Ask for the list of models: well is who answers, with whatever but a failure of its own."""
+        began = asyncio.get_running_loop().time()
         try:
             async with await client.get(f"{endpoint.url}/models", _PROBE_SECONDS) as reply:
                 body = await reply.read_all(_LARGEST_LIST, _PROBE_SECONDS)
@@ -142,7 +148,7 @@ class Pool:
         if status >= 500:
             self._mark(endpoint, healthy=False, reason=f"status {status}")
             return
-        self.answered(endpoint)
+        self.answered(endpoint, began)
         if status in {401, 403}:
             self._log.warning("upstream refuses the key", model=self._model, url=endpoint.url, status=status)
         elif read is not None and status == 200:

@@ -79,7 +79,7 @@ def _error(status: int, value: Any, wait: int | None, exchange: Exchange) -> API
         status=ours,
         type=kind if kind and "error" in kind.lower() and kind.islower() else _type(ours),
         code=code or ("model_not_found" if ours == 404 else None),
-        param=_param(error.get("param")) or ("model" if ours == 404 else None),
+        param=exchange.param(_param(error.get("param"))) or ("model" if ours == 404 else None),
         retry_after=wait if ours in {429, 503} else None,
     )
 

@@ -81,6 +81,7 @@ class Relay:
             endpoint = self._pool.choose(tried)
             endpoint.running += 1
             begun = False
+            gone: ConnectionFailed | None = None
             try:
                 async with aclosing(self._attempt(endpoint, request)) as items:
                     async for item in items:
@@ -88,10 +89,9 @@ class Relay:
                         yield item
             except ConnectionFailed as failure:
                 self._pool.failed(endpoint, failure)
-                error: APIError = _gone(failure)
-                reached = not failure.refused
+                gone, error = failure, _gone(failure)
             except APIError as failure:
-                error, reached = failure, True
+                error = failure
             else:
                 return
             finally:
@@ -99,52 +99,53 @@ class Relay:
             tried.append(endpoint)
             if error.status in {429, 503}:
                 self._pool.busy(endpoint, error.retry_after or _BUSY_SECONDS)
-            delay = None if begun else self._delay(error, tried, retries)
-            again = delay is not None and (retries < self._options.max_retries or not (reached or delay))
-            if not again or delay is None:
+            if begun or error.status not in _TRIED_AGAIN or isinstance(error, UpstreamBreach | UpstreamRefused):
                 raise error
-            # An address that is down costs no attempt as long as there is another.
-            retries += bool(reached or delay)
+            elsewhere = self._pool.has_other(tried)
+            if not (gone and gone.refused and elsewhere):
+                retries += 1
+            delay = 0.0 if elsewhere else self._delay(error, gone, retries)
+            if retries > self._options.max_retries or delay is None:
+                raise error
             self._log.warning(
                 "another attempt", model=self._model, failed=endpoint.url, status=error.status, error=error.code
             )
             await asyncio.sleep(delay)
 
-    def _delay(self, error: APIError, tried: list[Endpoint], retries: int) -> float | None:
-        """Seconds until another attempt; None if it makes no sense, or would come too late."""
-        if error.status not in _TRIED_AGAIN or isinstance(error, UpstreamBreach | UpstreamRefused):
-            return None
-        if self._pool.has_other(tried):
-            return 0.0
-        if isinstance(error, UpstreamTimeout):
+    def _delay(self, error: APIError, gone: ConnectionFailed | None, retries: int) -> float | None:
+        """Seconds until another attempt where this one was; None if it makes no sense, or would come too late."""
+        if gone is not None and gone.timeout:
             return None  # who waited that long should not wait as long again
+        if gone is not None and not gone.refused and retries == 1:
+            return 0.0  # most likely the upstream closed a connection that had been idle
         jitter = random.uniform(0.5, 1)  # noqa: S311  no secret
-        backoff: float = min(self._options.max_retry_delay, _FIRST_DELAY * 2**retries) * jitter
+        backoff: float = min(self._options.max_retry_delay, _FIRST_DELAY * 2 ** (retries - 1)) * jitter
         if error.retry_after is None:
             return backoff
-        return error.retry_after + backoff * 0.5 if error.retry_after <= self._options.max_retry_delay else None
+        return error.retry_after + backoff / 2 if error.retry_after <= self._options.max_retry_delay else None
 
     async def _attempt(self, endpoint: Endpoint, request: Request) -> AsyncGenerator[Item, None]:
         options = self._options
+        began = asyncio.get_running_loop().time()
         try:
             async with await self._client.post(f"{endpoint.url}/{request.path}", request.data) as reply:
                 if not 200 <= reply.status < 300:
                     raise await self._refusal(reply, request.exchange)
                 if request.stream is None:
                     body = await reply.read_all(options.max_answer_bytes, options.idle_timeout)
-                    self._pool.answered(endpoint)
+                    self._pool.answered(endpoint, began)
                     yield request.read(body, request.exchange)
                     return
                 stream = request.stream(request.exchange)
                 if reply.media_type == "application/json":
                     body = await reply.read_all(options.max_answer_bytes, options.idle_timeout)
-                    self._pool.answered(endpoint)
+                    self._pool.answered(endpoint, began)
                     yield _not_streamed(body, request, stream)
                     return
                 async with aclosing(self._events(reply, stream)) as events:
                     async for item in events:
                         yield item
-                self._pool.answered(endpoint)
+                self._pool.answered(endpoint, began)
         except TooLarge:
             raise UpstreamBreach("The server that runs this model sent more than is read here.") from None
 

@@ -23,6 +23,7 @@ REPAIRS = MappingProxyType(
         "refusal": "no `refusal` in a message: null",
         "reasoning": "thoughts as `reasoning`: they are `reasoning_content`",
         "logprobs": "no key `logprobs`, or parts of it missing: null, or computed from the token",
+        "logprobs-form": "a completion's `logprobs` in the form of a chat's, or the reverse: converted",
         "null-for-absent": "null in an optional field that is no nullable one, or a value outside its list: dropped",
         "tool-calls-empty": "`tool_calls` empty or null: dropped",
         "tool-call-id": "a call without an id, or with one that another call has: one of ours",

@@ -25,6 +25,7 @@ class Choice:
     """What a stream has said of one choice so far."""
 
     finished: bool = False
+    characters: int = 0
     calls: StreamedCalls = field(default_factory=StreamedCalls)
 
 
@@ -44,8 +45,11 @@ class Stream(ABC):
         self._mender = Mender(exchange)
         self._id: str | None = None
         self._created = 0
+        self._given: tuple[Any, Any] = None, None
         self._choices: dict[int, Choice] = {}
         self._usage_alone = False
+        self._usage_payload = b""
+        self._elsewhere: dict[str, Any] | None = None
         self._last: dict[str, Any] = {}
 
     @property
@@ -66,9 +70,13 @@ class Stream(ABC):
             raise from_event(chunk, self._exchange)
         self._mend_head(chunk)
         self._take_usage(chunk)
+        empty = not chunk.get("choices")
         self._mend_choices(chunk)
         if not chunk["choices"]:
-            if not self._usage_alone:
+            if chunk.get("usage") is not None:
+                check(self.component, chunk)
+                self._usage_payload = self._encoded(chunk, payload)
+            elif empty:
                 mender.did("chunk-empty")
             return None
         if self._exchange.include_usage and "usage" not in chunk:
@@ -76,7 +84,10 @@ class Stream(ABC):
             mender.did("usage-key")
         check(self.component, chunk)
         self._last = chunk
-        return orjson.dumps(chunk) if mender.changed or b"\n" in payload else payload
+        return self._encoded(chunk, payload)
+
+    def _encoded(self, chunk: dict[str, Any], payload: bytes) -> bytes:
+        return orjson.dumps(chunk) if self._mender.changed or b"\n" in payload else payload
 
     def end(self, *, done: bool) -> Iterator[bytes]:
         """What is still to be said when the upstream's stream has ended.
@@ -98,10 +109,13 @@ class Stream(ABC):
             if not choice.finished:
                 self._exchange.notes.add("finish-missing")
                 yield self._closing(index, "tool_calls" if choice.calls else "stop")
+        if self.usage is None and self._elsewhere is not None:
+            self.usage = self._elsewhere
+            self._exchange.notes.add("usage-elsewhere")
         if self._exchange.include_usage:
             if self.usage is None:
                 raise UpstreamBreach("The server that runs this model did not tell the usage.")
-            yield self._synthetic([], usage=self.usage)
+            yield self._usage_payload if self._usage_alone else self._synthetic([], usage=self.usage)
 
     @abstractmethod
     def mend_choice(self, state: Choice, choice: dict[str, Any], *, first: bool) -> bool:
@@ -113,26 +127,23 @@ class Stream(ABC):
 
     def _mend_head(self, chunk: dict[str, Any]) -> None:
         mender = self._mender
+        given_id, given_created = chunk.get("id"), chunk.get("created")
         if self._id is None:
-            self._id = self._exchange.answer_id(chunk.get("id"))
-            self._created = self._exchange.created(chunk.get("created"))
-        if chunk.get("id") != self._id:
-            chunk["id"] = self._id
-            mender.did("id-changed") if self._last else setattr(mender, "changed", True)
-        if chunk.get("created") != self._created or isinstance(chunk.get("created"), float):
-            chunk["created"] = self._created
-            mender.did("created-changed") if self._last else setattr(mender, "changed", True)
+            self._given = given_id, given_created
+            self._id, self._created = self._exchange.answer_id(given_id), self._exchange.created(given_created)
+        if (given_id, given_created) != self._given:
+            self._exchange.notes.add("id-changed" if given_id != self._given[0] else "created-changed")
+        if given_id != self._id or given_created != self._created or isinstance(given_created, float):
+            chunk["id"], chunk["created"] = self._id, self._created
+            mender.changed = True
         mender.head(chunk, self.object)
 
     def _take_usage(self, chunk: dict[str, Any]) -> None:
-        usage = chunk.get("usage")
-        choices = chunk.get("choices")
-        if usage is None and (elsewhere := usage_elsewhere(chunk)) is not None:
-            self.usage = self.usage if self._usage_alone else elsewhere
-            if not self._usage_alone and not choices:
-                self._exchange.notes.add("usage-elsewhere")
+        """Keep the usage for the end; `_usage_alone` tells whether this chunk is there for nothing else."""
+        usage, choices = chunk.get("usage"), chunk.get("choices")
         if usage is None:
             self._usage_alone = self._usage_alone and not choices
+            self._elsewhere = usage_elsewhere(chunk) or self._elsewhere
             return
         self.usage = as_object(usage)
         self._mender.usage(self.usage)
@@ -235,12 +246,11 @@ class TextStream(Stream):
     def mend_choice(self, state: Choice, choice: dict[str, Any], *, first: bool) -> bool:
         """See `Stream`."""
         mender = self._mender
-        if "logprobs" not in choice:
-            choice["logprobs"] = None
-            mender.did("logprobs")
         if choice.get("text") is None:
             choice["text"] = ""
             mender.did("content")
+        mender.text_logprobs(choice, state.characters)
+        state.characters += len(choice["text"])
         reason = mender.finish_reason(choice)
         if state.finished:
             if choice["text"]:

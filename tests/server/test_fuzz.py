@@ -13,7 +13,14 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("server", "models"), [("echo_server", ("echo", "echo")), ("default_server", (CHAT, EMBED))])
+@pytest.mark.parametrize(
+    ("server", "models"),
+    [
+        ("echo_server", ("echo", "echo")),
+        ("default_server", (CHAT, EMBED)),
+        ("relay_server", ("relayed", "relayed")),
+    ],
+)
 def test_no_5xx_no_undocumented_status_no_schema_violation(request, tmp_path, server, models):
     url = request.getfixturevalue(server).url
     done = subprocess.run(
