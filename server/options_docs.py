@@ -1,4 +1,4 @@
-"""Writes the tables of backends' options into docs/backends.md: ``python -m specserve.options_docs [--check] [FILE]``.
+"""Writes the tables of backends' options into the docs: ``python -m specserve.options_docs [--check] [FILE...]``.
 
 A table stands between ``<!-- options of package.module:Class -->`` and ``<!-- end of options -->``.
 """
@@ -32,16 +32,17 @@ def _table(module: str, name: str) -> str:
 
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if the file is stale.")
-@click.argument("file", type=click.Path(path_type=Path, exists=True), default=Path("docs/backends.md"))
-def main(*, check: bool, file: Path) -> None:
-    """Write the tables of options into FILE."""
-    text = file.read_text(encoding="utf-8")
-    current = rewrite(text)
-    if text == current:
-        return
-    if check:
-        raise click.ClickException(f"{file} is stale: run `tox run -e generate`")
-    file.write_text(current, encoding="utf-8")
+@click.argument("files", type=click.Path(path_type=Path, exists=True), nargs=-1)
+def main(*, check: bool, files: tuple[Path, ...]) -> None:
+    """Write the tables of options into FILES, by default all of docs/."""
+    for file in files or sorted(Path("docs").glob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        current = rewrite(text)
+        if text == current:
+            continue
+        if check:
+            raise click.ClickException(f"{file} is stale: run `tox run -e generate`")
+        file.write_text(current, encoding="utf-8")
 
 
 if __name__ == "__main__":
