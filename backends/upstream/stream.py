@@ -12,12 +12,16 @@ from specserve.backends.errors import UpstreamBreach, UpstreamUnreachable
 from specserve.backends.upstream.exchange import check, parse
 from specserve.backends.upstream.mending import Mender, as_object, usage_elsewhere
 from specserve.backends.upstream.refusals import from_event
+from specserve.backends.upstream.template import Template
 from specserve.backends.upstream.tool_calls import StreamedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from specserve.backends.upstream.exchange import Exchange
+
+_MOST_TEMPLATES = 4
+_MOST_LESSONS = 16  # of a stream whose chunks are never alike
 
 
 @dataclass
@@ -49,6 +53,8 @@ class Stream(ABC):
         self._choices: dict[int, Choice] = {}
         self._usage_alone = False
         self._usage_payload = b""
+        self._templates: list[Template] = []
+        self._lessons = 0
         self._elsewhere: dict[str, Any] | None = None
         self._last: dict[str, Any] = {}
 
@@ -63,6 +69,9 @@ class Stream(ABC):
         Raises:
             APIError: It tells of a failure, or it cannot be mended.
         """
+        for template in self._templates:
+            if (known := template.apply(payload)) is not None:
+                return known
         mender = self._mender
         mender.changed = False
         chunk = as_object(parse(payload))
@@ -84,7 +93,21 @@ class Stream(ABC):
             mender.did("usage-key")
         check(self.component, chunk)
         self._last = chunk
-        return self._encoded(chunk, payload)
+        sent = self._encoded(chunk, payload)
+        self._learn(chunk, payload, sent)
+        return sent
+
+    def _learn(self, chunk: dict[str, Any], payload: bytes, sent: bytes) -> None:
+        """Remember a chunk that is text and nothing else, for those that will be like it."""
+        if self._lessons >= _MOST_LESSONS or len(chunk["choices"]) != 1 or chunk.get("usage") is not None:
+            return
+        path = self.text_path(chunk["choices"][0])
+        if path is None:
+            return
+        self._lessons += 1
+        template = Template.learn(payload, sent, "choices", 0, *path)
+        if template is not None:
+            self._templates = [template, *self._templates][:_MOST_TEMPLATES]
 
     def _encoded(self, chunk: dict[str, Any], payload: bytes) -> bytes:
         return orjson.dumps(chunk) if self._mender.changed or b"\n" in payload else payload
@@ -120,6 +143,10 @@ class Stream(ABC):
     @abstractmethod
     def mend_choice(self, state: Choice, choice: dict[str, Any], *, first: bool) -> bool:
         """Mend one choice of a chunk; False drops it, as it says nothing."""
+
+    @abstractmethod
+    def text_path(self, choice: dict[str, Any]) -> tuple[str, ...] | None:
+        """Where a choice has its text, if that is all it says and neither its first nor its last."""
 
     @abstractmethod
     def closing_choice(self, index: int, reason: str) -> dict[str, Any]:
@@ -230,7 +257,17 @@ class ChatStream(Stream):
             choice["finish_reason"] = "stop"
             mender.did("finish-tool-calls")
         state.finished = reason is not None
+        if state.finished:
+            self._templates.clear()  # nothing may follow
         return True
+
+    def text_path(self, choice: dict[str, Any]) -> tuple[str, ...] | None:
+        """See `Stream`."""
+        delta = choice["delta"]
+        name = next(iter(delta), None)
+        if len(delta) != 1 or name not in {"content", "reasoning_content"} or not isinstance(delta[name], str):
+            return None
+        return ("delta", name) if choice["finish_reason"] is None and choice.get("logprobs") is None else None
 
     def closing_choice(self, index: int, reason: str) -> dict[str, Any]:
         """See `Stream`."""
@@ -258,7 +295,13 @@ class TextStream(Stream):
             mender.did("finish-repeated")
             return False
         state.finished = reason is not None
+        if state.finished:
+            self._templates.clear()  # nothing may follow
         return True
+
+    def text_path(self, choice: dict[str, Any]) -> tuple[str, ...] | None:
+        """See `Stream`."""
+        return ("text",) if choice["finish_reason"] is None and choice["logprobs"] is None else None
 
     def closing_choice(self, index: int, reason: str) -> dict[str, Any]:
         """See `Stream`."""
