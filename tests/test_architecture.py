@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "handlers": {"spec", "generated", "backends"},
     "server": {"spec", "generated", "backends", "handlers"},
     "conformance": {"spec", "generated"},
-    "loadtest": {"generated"},
+    "loadtest": {"spec", "generated"},
 }
 
 # Heavy libraries, and the only place that may name them.

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from specserve.conformance.sse import Event, Parser, parse
+from specserve.spec.sse import Event, Parser, parse
 
 PIECES = [
     "data: a",
