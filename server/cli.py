@@ -24,6 +24,7 @@ COMMANDS = {
     "conform": _Row(
         "specserve.conformance.cli:conform", ("conformance",), "Judge any server that speaks the OpenAI API."
     ),
+    "load": _Row("specserve.loadtest.cli:load", ("loadtest",), "Put load on any server that speaks the OpenAI API."),
     "spec": _Row("specserve.spec.cli:spec", (), "Work on the contract: compare it with the published one."),
 }
 

@@ -1,0 +1,114 @@
+"""How wrong our own clock readings are: streams whose every chunk says when it was sent, at the load of the run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from typing import IO, Any, cast
+
+from specserve.loadtest.budget import Caps
+from specserve.loadtest.distributions import Distribution
+from specserve.loadtest.engine import Engine
+from specserve.loadtest.plan import Plan, Shape
+from specserve.loadtest.prompts import Prompts
+from specserve.loadtest.sample import Sample
+from specserve.loadtest.statistics import describe
+
+MEDIAN, P99 = 0.002, 0.005
+"""Seconds that an error may have in the median, and in the 99th percentile."""
+
+_LONGEST_ANSWER = 2.0
+_WINDOW = 4.0
+
+
+@contextmanager
+def stub(first: float, gap: float) -> Iterator[str]:
+    """A stub in a process of its own, at its base address."""
+    command = [sys.executable, "-m", "specserve.loadtest.stub", "--first", str(first), "--gap", str(gap)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  # our own module
+    told, held = cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stdin)
+    try:
+        yield f"http://127.0.0.1:{int(told.readline())}/v1"
+    finally:
+        held.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        told.close()
+
+
+def like(plan: Plan, stages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Measure the error at the pace, and with as many streams at once, as the busiest stage of a run had."""
+    served = [stage for stage in stages if "ttft_token" in stage["latency"]]
+    if not served:
+        return None
+    busiest = max(served, key=lambda stage: stage["in_flight"]["mean"])
+    latency = busiest["latency"]
+    first = min(latency["ttft_token"]["p50"], _LONGEST_ANSWER / 2)
+    gap = latency["itl"]["mean"] if "itl" in latency else 0.02
+    tokens = max(min(round(busiest["tokens"]["output"]["mean"]), round(_LONGEST_ANSWER / max(gap, 1e-4))), 2)
+    users = max(round(busiest["in_flight"]["mean"]), plan.processes)
+    calm = replace(plan, open_loop=False, loads=(float(users),), output=Distribution("fixed", tokens))
+    return measure(calm, first, gap)
+
+
+def measure(plan: Plan, first: float, gap: float) -> dict[str, Any]:
+    """Run a plan's load against the stub and compare with the moments that it wrote."""
+    with stub(first, gap) as url:
+        calm = replace(
+            plan,
+            base_url=url,
+            model="stub",
+            api_key=None,
+            shape=Shape.STEADY,
+            loads=plan.loads[-1:],
+            prompt=Distribution("fixed", 64),
+            dataset=None,
+            extra=None,
+            shared_prefix=0,
+            warmup=first + gap * plan.output.first + 0.5,
+            duration=_WINDOW,
+            timeout=30.0,
+            caps=Caps(),
+            objectives=(),
+            limit_field="max_tokens",
+            usage=True,
+        )
+        prompts = Prompts("stub", calm.prompt, calm.output, calm.seed, "calibration")
+        engine = Engine(calm, prompts)
+        try:
+            conductor = engine.run(lambda _text: None, lambda _conductor: None)
+        finally:
+            engine.close()
+    stage, record = conductor.stages[0], conductor.records[0]
+    samples = [sample for sample in record.samples if record.holds(sample.due) and sample.ok]
+    events = sum(record.holds(at) for sample in record.samples for at in sample.tokens_at) / record.window
+    return {
+        "load": calm.loads[0],
+        "unit": calm.unit,
+        "pace": {"first": first, "gap": gap, "tokens": calm.output.first},
+        "chunks_per_s": events,
+        "generator": stage["generator"],
+        **errors(samples, ((sample, sample.stamps) for sample in samples)),
+    }
+
+
+def errors(samples: Sequence[Sample], truths: Iterable[tuple[Sample, Sequence[float]]]) -> dict[str, Any]:
+    """Absolute errors, in seconds, of first tokens and of gaps, given when each chunk was really sent."""
+    firsts: list[float] = []
+    gaps: list[float] = []
+    for sample, truth in truths:
+        if len(truth) == len(sample.tokens_at) and truth:
+            firsts.append(abs(sample.tokens_at[0] - truth[0]))
+            true_gaps = (later - earlier for earlier, later in pairwise(truth))
+            gaps += [abs(gap - true) for gap, true in zip(sample.gaps(), true_gaps, strict=True)]
+    found = {"first_token": describe(firsts), "gap": describe(gaps), "requests": len(samples)}
+    rows = [row for row in (found["first_token"], found["gap"]) if isinstance(row, dict)]
+    within = len(rows) == 2 and all(row["p50"] <= MEDIAN and row["p99"] <= P99 for row in rows)
+    return {**found, "within": within, "allowed": {"p50": MEDIAN, "p99": P99}}

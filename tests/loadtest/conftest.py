@@ -1,0 +1,50 @@
+"""Servers for the tests of the load test, and the command in a process of its own."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+KEY = "key-for-the-load-test"
+
+
+@contextmanager
+def started(*command):
+    """A server that prints its port and ends when its input does."""
+    process = subprocess.Popen([sys.executable, *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def faulty():
+    with started(HERE / "faulty.py") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def paced():
+    with started("-m", "specserve.loadtest.stub", "--first", "0.05", "--gap", "0.01") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def load():
+    """`specserve load` with quick settings; what is given comes last and wins."""
+
+    def run(*arguments, background=False):
+        quick = ("--duration", "1", "--warmup", "0.5", "--output-tokens", "8", "--no-calibration")
+        command = [sys.executable, "-m", "specserve", "load", *quick, *map(str, arguments)]
+        options = {"text": True, "env": {"PATH": "/usr/bin:/bin", "OPENAI_API_KEY": KEY, "COLUMNS": "120"}}
+        if background:
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+        return subprocess.run(command, check=False, capture_output=True, timeout=120, **options)
+
+    return run
