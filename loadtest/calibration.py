@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ from typing import IO, Any, cast
 
 from specserve.loadtest.budget import Caps
 from specserve.loadtest.distributions import Distribution
-from specserve.loadtest.engine import Engine
+from specserve.loadtest.engine import Engine, quiet
 from specserve.loadtest.plan import Plan, Shape
 from specserve.loadtest.prompts import Prompts
 from specserve.loadtest.sample import Sample
@@ -22,7 +23,7 @@ MEDIAN, P99 = 0.002, 0.005
 """Seconds that an error may have in the median, and in the 99th percentile."""
 
 _LONGEST_ANSWER = 2.0
-_WINDOW = 4.0
+_WINDOW = 3.0
 
 
 @contextmanager
@@ -54,8 +55,12 @@ def like(plan: Plan, stages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | No
     gap = latency["itl"]["mean"] if "itl" in latency else 0.02
     tokens = max(min(round(busiest["tokens"]["output"]["mean"]), round(_LONGEST_ANSWER / max(gap, 1e-4))), 2)
     users = max(round(busiest["in_flight"]["mean"]), plan.processes)
-    calm = replace(plan, open_loop=False, loads=(float(users),), output=Distribution("fixed", tokens))
-    return measure(calm, first, gap)
+    # In a process of its own: one that has led a run cannot well have children that send in another.
+    command = [sys.executable, "-m", "specserve.loadtest.calibration"]
+    command += map(str, (users, plan.processes, tokens, first, gap))
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # our own module
+    found: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
+    return found
 
 
 def measure(plan: Plan, first: float, gap: float) -> dict[str, Any]:
@@ -95,15 +100,16 @@ def measure(plan: Plan, first: float, gap: float) -> dict[str, Any]:
         "pace": {"first": first, "gap": gap, "tokens": calm.output.first},
         "chunks_per_s": events,
         "generator": stage["generator"],
-        **errors(samples, ((sample, sample.stamps) for sample in samples)),
+        **errors(samples),
     }
 
 
-def errors(samples: Sequence[Sample], truths: Iterable[tuple[Sample, Sequence[float]]]) -> dict[str, Any]:
-    """Absolute errors, in seconds, of first tokens and of gaps, given when each chunk was really sent."""
+def errors(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Absolute errors, in seconds, of first tokens and of gaps, by what the stub says of when it sent each chunk."""
     firsts: list[float] = []
     gaps: list[float] = []
-    for sample, truth in truths:
+    for sample in samples:
+        truth = sample.stamps
         if len(truth) == len(sample.tokens_at) and truth:
             firsts.append(abs(sample.tokens_at[0] - truth[0]))
             true_gaps = (later - earlier for earlier, later in pairwise(truth))
@@ -112,3 +118,14 @@ def errors(samples: Sequence[Sample], truths: Iterable[tuple[Sample, Sequence[fl
     rows = [row for row in (found["first_token"], found["gap"]) if isinstance(row, dict)]
     within = len(rows) == 2 and all(row["p50"] <= MEDIAN and row["p99"] <= P99 for row in rows)
     return {**found, "within": within, "allowed": {"p50": MEDIAN, "p99": P99}}
+
+
+def _main(users: str, processes: str, tokens: str, first: str, gap: str) -> None:
+    quiet()
+    output = Distribution("fixed", int(tokens))
+    plan = Plan("http://127.0.0.1/v1", "", (float(users),), open_loop=False, output=output, processes=int(processes))
+    json.dump(measure(plan, float(first), float(gap)), sys.stdout)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

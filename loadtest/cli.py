@@ -96,7 +96,9 @@ _OPTIONS = (
     click.option(
         "--calibrate", is_flag=True, help="Measure our own error at this load on a stub; BASE_URL is not used."
     ),
-    click.option("--no-calibration", is_flag=True, help="Leave out the measurement of our own error after the run."),
+    click.option(
+        "--calibration/--no-calibration", default=True, help="Whether to measure our own error after the run; yes."
+    ),
 )
 
 
@@ -117,7 +119,7 @@ def load(
     *,
     ui: bool,
     calibrate: bool,
-    no_calibration: bool,
+    calibration: bool,
     i_pay: bool,
     **said: Any,
 ) -> None:
@@ -142,7 +144,7 @@ def load(
     if calibrate:
         ctx.exit(command.calibrate(plan))
     try:
-        ctx.exit(command.run(plan, report, ui_port if ui else None, calibrate=not no_calibration))
+        ctx.exit(command.run(plan, report, ui_port if ui else None, calibrate=calibration))
     except command.BadDataset as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:

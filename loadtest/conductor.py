@@ -33,7 +33,7 @@ class Conductor(LoadTestShape):
     abstract = True
 
     def __init__(self, plan: Plan, tell: Callable[[str], None] = lambda _text: None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # locust is typed in part
         self.plan = plan
         self.records: list[StageRecord] = []
         self.stages: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ class Conductor(LoadTestShape):
             "processes": self.plan.processes,
         }
         # Not before locust has made the users: a process that is told too early has nobody to send.
-        gevent.spawn(self.runner.send_message, "order", order)
+        gevent.spawn(self._send, "order", order)
 
     def _is_over(self) -> bool:
         record = self.records[-1]
@@ -132,7 +132,11 @@ class Conductor(LoadTestShape):
 
     def _halt(self) -> None:
         self._halted = True
-        if self.runner is not None and self.records:
-            gevent.spawn(self.runner.send_message, "halt", {})
+        if self.records:
+            gevent.spawn(self._send, "halt", {})
         else:
             self.ended = True
+
+    def _send(self, name: str, data: dict[str, Any]) -> None:
+        if self.runner is not None:
+            self.runner.send_message(name, data)

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gevent
@@ -15,6 +15,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, Runner
 from locust.stats import stats_history
 
+from specserve.loadtest.client import clock
 from specserve.loadtest.conductor import Conductor
 from specserve.loadtest.plan import Plan
 from specserve.loadtest.prompts import Prompts
@@ -22,7 +23,7 @@ from specserve.loadtest.users import users_of
 from specserve.loadtest.worker import Worker
 
 _READY_WITHIN = 30.0
-_STOP_WITHIN = 2
+_STOP_WITHIN = 2.0
 
 
 class NotReady(Exception):
@@ -69,7 +70,7 @@ class Engine:
             NotReady: The processes did not start.
         """
         conductor = self.take(tell)
-        self._wait_for_children()
+        self._wait_for_children(_READY_WITHIN)
         with _interrupts(conductor):
             self.runner.start_shape()
             self.watch(conductor, watch)
@@ -92,14 +93,14 @@ class Engine:
 
     def close(self) -> None:
         """End all processes that were started."""
+        # Locust forgets a process that has stopped until it is ready again, and can tell it nothing meanwhile.
+        with suppress(NotReady):
+            self._wait_for_children(_STOP_WITHIN)
         self.runner.quit()
         for child in self._children:
-            with gevent.Timeout(5, False):
-                while os.waitpid(child, os.WNOHANG) == (0, 0):
-                    gevent.sleep(0.05)
-                continue
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            if not _ends(child):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
         self._children.clear()
 
     def _on_report(self, environment: Any, msg: Any) -> None:
@@ -107,7 +108,7 @@ class Engine:
 
     def _environment(self) -> tuple[Environment, Any]:
         users: Any = users_of(open_loop=self._plan.open_loop)
-        environment = Environment(user_classes=[users], host=self._plan.url, stop_timeout=_STOP_WITHIN)
+        environment = Environment(user_classes=[users], host=self._plan.url)
         return environment, users
 
     @staticmethod
@@ -129,9 +130,9 @@ class Engine:
         finally:
             os._exit(status)
 
-    def _wait_for_children(self) -> None:
+    def _wait_for_children(self, seconds: float) -> None:
         if isinstance(self.runner, MasterRunner):
-            with gevent.Timeout(_READY_WITHIN, NotReady("the sending processes did not start")):
+            with gevent.Timeout(seconds, NotReady("the sending processes did not start")):
                 while len(self.runner.clients.ready) < self._plan.processes:
                     gevent.sleep(0.05)
 
@@ -157,6 +158,16 @@ def with_page(engine: Engine, port: int) -> None:
     """Serve locust's own page, on this machine only."""
     gevent.spawn(stats_history, engine.runner)
     engine.environment.create_web_ui(host="127.0.0.1", port=port)
+
+
+def _ends(child: int) -> bool:
+    """Whether a process ends by itself, now that it was told to."""
+    patience = clock() + _STOP_WITHIN
+    while clock() < patience:
+        if os.waitpid(child, os.WNOHANG) != (0, 0):
+            return True
+        gevent.sleep(0.05)
+    return False
 
 
 def _free_port() -> int:

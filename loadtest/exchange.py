@@ -171,7 +171,7 @@ class _Reader:
     def _check_usage(self, usage: dict[str, Any]) -> None:
         sample = self._sample
         prompt, completion, total = (usage.get(f"{name}_tokens") for name in ("prompt", "completion", "total"))
-        if not all(isinstance(number, int) and number >= 0 for number in (prompt, completion)):
+        if not (isinstance(prompt, int) and isinstance(completion, int) and min(prompt, completion) >= 0):
             self.fail(Failure.USAGE_MISMATCH, f"no counts: {json.dumps(usage)}")
             return
         sample.prompt_tokens, sample.completion_tokens = prompt, completion

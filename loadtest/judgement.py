@@ -69,6 +69,9 @@ def _warnings(stage: Mapping[str, Any]) -> list[str]:
     tokens, latency, seconds = stage["tokens"], stage["latency"], stage["seconds"]
     if tokens["without_usage"]:
         found.append(f"{tokens['without_usage']} answers had no usage: their chunks were counted as tokens")
+    offered = stage["rates"]["offered_per_s"]
+    if offered is not None and abs(offered / stage["load"] - 1) > 0.2:
+        found.append(f"the arrivals that were drawn make {offered:.3g} requests/s: a longer --duration comes nearer")
     if "e2e" in latency and latency["e2e"]["p50"] > seconds["warmup"]:
         found.append(
             f"the warm-up of {seconds['warmup']:.1f} s is shorter than a request ({latency['e2e']['p50']:.1f} s): "

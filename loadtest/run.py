@@ -78,6 +78,8 @@ def learn(plan: Plan, prompts: Prompts) -> Prompts:
         for number, words in enumerate(_PROBES):
             sample = Sample(-1, number)
             exchange(client, prompts.probe(words), sample, plan.timeout, plan.api_key)
+            if number and not sample.ok:
+                return prompts  # limits of the server are for the run to find; the guess must do
             # Not every first answer has text, and usage is judged in the run.
             if sample.failure not in {None, Failure.EMPTY, Failure.USAGE_MISMATCH, Failure.NO_DONE}:
                 msg = f"{plan.url}: {sample.error_class()}: {' '.join(sample.detail.split())}"

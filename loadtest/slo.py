@@ -115,4 +115,4 @@ def least_samples(statistic: str) -> int:
 def share(statistic: str) -> float:
     """The share of samples below a percentile: ``p95`` is 0.95, ``p999`` is 0.999."""
     digits = statistic.removeprefix("p")
-    return int(digits) / 10 ** len(digits)
+    return float(f"0.{digits}")

@@ -141,7 +141,7 @@ class Worker:
                 elif not self._budget.take(request.prompt_tokens, request.output_tokens):
                     return
                 else:
-                    self.in_flight.start(gevent.Greenlet(self._send, request, sample))
+                    self.in_flight.spawn(self._send, request, sample)
         finally:
             self._sending = False
 
@@ -154,9 +154,7 @@ class Worker:
         request = self.prompts.make(order.stage, number)
         if not self._budget.take(request.prompt_tokens, request.output_tokens):
             return
-        greenlet = gevent.Greenlet(self._send, request, Sample(order.stage, number, process=self.index))
-        self.in_flight.start(greenlet)
-        greenlet.join()
+        self.in_flight.spawn(self._send, request, Sample(order.stage, number, process=self.index)).join()
 
     def _send(self, request: Any, sample: Sample) -> None:
         try:

@@ -45,7 +45,7 @@ def test_the_base_install_needs_no_server_library():
     program = (
         "import sys\n"
         "blocked = {'connexion','starlette','uvicorn','structlog','jsonschema_rs','orjson','openvino','numpy','jinja2',"
-        "'platformdirs'}\n"
+        "'platformdirs','locust','gevent','matplotlib','rich'}\n"
         "class Block:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] in blocked: raise ModuleNotFoundError('No module named %r' % name, name=name)\n"

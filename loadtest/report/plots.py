@@ -16,7 +16,7 @@ from specserve.loadtest.metrics import StageRecord
 
 _INK = "#010203"  # replaced by the page's own colour
 _COLOURS = ("#2f7ed8", "#e07b39", "#3a9e6b", "#b65fcf", "#c9a227", "#d64550", "#17a2b8", "#8c6d46")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "specserve",
     "font.family": "sans-serif",

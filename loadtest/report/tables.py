@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from specserve.loadtest.metrics import StageRecord
@@ -35,7 +35,7 @@ def stages(document: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-def requests(records: list[StageRecord]) -> Iterator[str]:
+def requests(records: Sequence[StageRecord]) -> Iterator[str]:
     """A line a request, warm-up included; moments in seconds after the start of the first stage."""
     if not records:
         return

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from keys import KEY
 
 HERE = Path(__file__).parent
-KEY = "key-for-the-load-test"
 
 
 @contextmanager
