@@ -24,6 +24,7 @@ MEDIAN, P99 = 0.002, 0.005
 
 _LONGEST_ANSWER = 2.0
 _WINDOW = 3.0
+_PATIENCE = 60.0
 
 
 @contextmanager
@@ -58,8 +59,11 @@ def like(plan: Plan, stages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | No
     # In a process of its own: one that has led a run cannot well have children that send in another.
     command = [sys.executable, "-m", "specserve.loadtest.calibration"]
     command += map(str, (users, plan.processes, tokens, first, gap))
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # our own module
-    found: dict[str, Any] | None = json.loads(done.stdout) if done.returncode == 0 else None
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE)  # noqa: S603  # our own
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

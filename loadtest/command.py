@@ -74,6 +74,7 @@ def calibrate(plan: Plan) -> int:
         f"{result['load']:g} {result['unit']} on a stub: first token after {ms(pace['first'])} ms, then every "
         f"{ms(pace['gap'])} ms; {result['chunks_per_s']:.0f} chunks/s, {result['requests']} requests",
         highlight=False,
+        soft_wrap=True,
     )
     for name in ("first_token", "gap"):
         row = result[name]

@@ -27,14 +27,16 @@ class Conductor(LoadTestShape):
 
     Args:
         plan: The run.
+        number: Of the run; what was sent in another is none of ours.
         tell: Is called with a short text when something happens.
     """
 
     abstract = True
 
-    def __init__(self, plan: Plan, tell: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(self, plan: Plan, number: int = 0, tell: Callable[[str], None] = lambda _text: None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # locust is typed in part
         self.plan = plan
+        self.number = number
         self.records: list[StageRecord] = []
         self.stages: list[dict[str, Any]] = []
         self.stopped = ""
@@ -79,6 +81,8 @@ class Conductor(LoadTestShape):
 
     def on_report(self, data: dict[str, Any]) -> None:
         """Take what a process hands in."""
+        if data["run"] != self.number:
+            return
         record = self.records[data["stage"]]
         record.samples += [Sample(**sample) for sample in data["samples"]]
         record.loop_lags += data["loop_lags"]
@@ -100,6 +104,7 @@ class Conductor(LoadTestShape):
         self._over.clear()
         self._tell(f"stage {record.index + 1}: {load:g} {self.plan.unit}")
         order = {
+            "run": self.number,
             "stage": record.index,
             "load": load,
             "start": start,

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -60,6 +61,7 @@ class Engine:
         else:
             self.runner = self.environment.create_local_runner()
             self._start(Worker(plan, prompts, self.environment, self.runner), users)
+        self._runs = 0
         self.conductor = Conductor(plan)
         self.runner.register_message("report", self._on_report)
 
@@ -71,25 +73,26 @@ class Engine:
         """
         conductor = self.take(tell)
         self._wait_for_children(_READY_WITHIN)
-        with _interrupts(conductor):
-            self.runner.start_shape()
-            self.watch(conductor, watch)
+        self.runner.start_shape()
+        self.watch(conductor, watch)
         return conductor
 
     def take(self, tell: Callable[[str], None]) -> Conductor:
         """A new conductor, which leads the next run that starts."""
-        self.conductor = self.environment.shape_class = Conductor(self._plan, tell)
+        self._runs += 1
+        self.conductor = self.environment.shape_class = Conductor(self._plan, self._runs, tell)
         self.conductor.runner = self.runner
         return self.conductor
 
     def watch(self, conductor: Conductor, watch: Callable[[Conductor], None]) -> None:
         """Wait for the end of a run that was started."""
         shape = self.runner.shape_greenlet
-        while shape is not None and not shape.ready():
-            shape.join(0.5)
-            watch(conductor)
-        conductor.finish()
-        self.runner.stop()
+        with _interrupts(conductor):
+            while shape is not None and not shape.ready():
+                shape.join(0.5)
+                watch(conductor)
+            conductor.finish()
+            self.runner.stop()
 
     def close(self) -> None:
         """End all processes that were started."""
@@ -156,6 +159,7 @@ def _interrupts(conductor: Conductor) -> Iterator[None]:
 
 def with_page(engine: Engine, port: int) -> None:
     """Serve locust's own page, on this machine only."""
+    del sys.argv[1:]  # the page takes the options of the process for locust's own
     gevent.spawn(stats_history, engine.runner)
     engine.environment.create_web_ui(host="127.0.0.1", port=port)
 

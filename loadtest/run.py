@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -151,7 +152,8 @@ class Runs:
         )
         if self._calibrate and not conductor.stopped:
             self._tell("calibration: the same load on a stub")
-            run.calibration = calibration.like(self._plan, run.stages)
+            with suppress(KeyboardInterrupt):  # the figures are there, and are worth more
+                run.calibration = calibration.like(self._plan, run.stages)
         run.knee = judgement.knee(run.stages)
         run.verdict, run.reasons = judgement.verdict(self._plan, run.stages, conductor.stopped)
         return run

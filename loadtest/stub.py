@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 
@@ -35,6 +36,7 @@ async def _serve(first: float, gap: float) -> None:
     sys.stdout.flush()
     async with server:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        os._exit(0)  # whoever is still served has gone
 
 
 async def _answer(writer: asyncio.StreamWriter, request: dict[str, object], first: float, gap: float) -> None:

@@ -27,6 +27,7 @@ class Order:
     """What to do in one stage, as the conductor sends it to all processes.
 
     Attributes:
+        run: Number of the run that it belongs to.
         stage: Its number.
         load: Requests a second of all processes together; unused in a closed loop.
         start: Moment of the monotonic clock.
@@ -36,6 +37,7 @@ class Order:
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
+        self.run: int = data["run"]
         self.stage: int = data["stage"]
         self.load: float = data["load"]
         self.start: float = data["start"]
@@ -110,6 +112,7 @@ class Worker:
             "report",
             {
                 "process": self.index,
+                "run": order.run,
                 "stage": order.stage,
                 "samples": [sample.to_wire() for sample in samples],
                 "in_flight": len(self.in_flight),
@@ -182,7 +185,11 @@ class Worker:
             entry.log(round(figures["ttft_token"] * 1000), sample.output_tokens)
 
     def _on_order(self, environment: Environment, msg: Any) -> None:
-        self.order = Order(msg.data)
+        order = Order(msg.data)
+        if self.order is None or self.order.run != order.run:
+            self._budget = Budget(self.plan.caps.share(self.plan.processes), self.plan.price)
+            self._samples.clear()
+        self.order = order
         self._numbers = iter(range(self.index, 2**31, self.order.processes))
         self._cpu = time.process_time()
         self._halted = False
