@@ -15,7 +15,7 @@ from specserve.backends.base import Backend, Call, Capabilities, EncodedAnswer, 
 from specserve.backends.errors import BackendLoadError, InvalidRequest, Unavailable, UnsupportedParameter
 from specserve.backends.options import parse_options
 from specserve.backends.upstream import answer
-from specserve.backends.upstream.capabilities import check_names, declared, entry_of
+from specserve.backends.upstream.capabilities import check_names, declared, listed
 from specserve.backends.upstream.client import Client
 from specserve.backends.upstream.exchange import Exchange, RecentIds, expected_choices, inputs
 from specserve.backends.upstream.options import UpstreamOptions, checked_url
@@ -86,20 +86,26 @@ class Upstream(Backend):
         """Ask each address for its models. One that does not answer may come up later, so it stops nothing."""
         self._client = Client(self._options)
         self._pool = Pool(self.settings.id, self._urls, self._options.probe_interval)
-        entries: list[dict[str, Any]] = []
+        models: dict[str, dict[str, Any]] = {}
 
         def read(body: bytes) -> None:
-            entry, others = entry_of(body, self._model)
-            if others:
-                self._log.warning(
-                    "upstream does not list the model", model=self.settings.id, upstream_model=self._model
-                )
-            entries.append(entry)
+            models.update(listed(body))
 
         await asyncio.gather(*(self._pool.probe(self._client, endpoint, read) for endpoint in self._pool.endpoints))
-        self._capabilities = declared(self._options, next((entry for entry in entries if entry), {}))
+        if models and self._model not in models:
+            self._find_name(list(models))
+        self._capabilities = declared(self._options, models.get(self._model, {}))
         self._pool.start(self._client)
         self._relay = Relay(self.settings.id, self._client, self._pool, self._options)
+
+    def _find_name(self, names: list[str]) -> None:
+        """Our id is not the model's name there. Where there is but one model and none was named, that one is meant."""
+        known = {"model": self.settings.id, "name": self._model}
+        if len(names) == 1 and self._options.model is None:
+            self._model = names[0]
+            self._log.info("upstream has one model, by another name", **known, found=self._model)
+        else:
+            self._log.warning("upstream does not list the model", **known)
 
     async def stop(self) -> None:
         """Close every connection, which ends what runs."""

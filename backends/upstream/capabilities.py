@@ -84,14 +84,12 @@ def declared(options: UpstreamOptions, entry: Mapping[str, Any]) -> Capabilities
     )
 
 
-def entry_of(body: bytes, model: str) -> tuple[dict[str, Any], bool]:
-    """A model's entry in a list of models, empty if there is none, and whether the list has others."""
+def listed(body: bytes) -> dict[str, dict[str, Any]]:
+    """The entries of a list of models by their ids; none if it cannot be read."""
     try:
-        data = orjson.loads(body)["data"]
-        entries = {entry["id"]: entry for entry in data}
+        return {entry["id"]: entry for entry in orjson.loads(body)["data"] if isinstance(entry["id"], str)}
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return {}, False
-    return entries.get(model, {}), bool(entries) and model not in entries
+        return {}
 
 
 def _positive(value: Any) -> int | None:

@@ -42,7 +42,9 @@ class UpstreamOptions(Options):
         default=[], description="Addresses of more servers of this model, such as `http://10.0.0.2:8000/v1`."
     )
     model: str | None = Field(
-        default=None, min_length=1, description="The model's name at the upstream; by default our id of it."
+        default=None,
+        min_length=1,
+        description="The model's name at the upstream. By default our id of it, or the only one that it has.",
     )
     api_key_env: str | None = Field(
         default=None, min_length=1, description="The environment variable that holds the upstream's key."

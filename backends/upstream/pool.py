@@ -14,7 +14,8 @@ from specserve.backends.upstream.client import Client, ConnectionFailed, TooLarg
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-_MOST_FAILURES = 3  # broken connections in a row, before an address that can be reached counts as ill
+_MOST_FAILURES = 3  # requests in a row, before an address that can be reached counts as ill
+_LOAD_OF_A_FAILURE = 8  # who fails at once is never busy, and must not draw all requests for that
 _PROBE_SECONDS = 10.0
 _LARGEST_LIST = 8 * 1024 * 1024
 
@@ -82,7 +83,8 @@ class Pool:
 
         def rank(endpoint: Endpoint) -> tuple[bool, bool, bool, int, int]:
             waits = endpoint.not_before > now
-            return endpoint in tried, not endpoint.healthy, waits, endpoint.running, endpoint.last_used
+            load = endpoint.running + _LOAD_OF_A_FAILURE * endpoint.failures
+            return endpoint in tried, not endpoint.healthy, waits, load, endpoint.last_used
 
         endpoint = min(self.endpoints, key=rank)
         endpoint.last_used = self._chosen
@@ -99,11 +101,11 @@ class Pool:
         if began > endpoint.ill_since:
             self._mark(endpoint, healthy=True)
 
-    def failed(self, endpoint: Endpoint, error: ConnectionFailed) -> None:
+    def failed(self, endpoint: Endpoint, reason: str, *, refused: bool) -> None:
         """It did not. One that cannot be reached is ill at once; one that broke off may have had its reason."""
         endpoint.failures += 1
-        if error.refused or endpoint.failures >= _MOST_FAILURES:
-            self._mark(endpoint, healthy=False, reason=str(error))
+        if refused or endpoint.failures >= _MOST_FAILURES:
+            self._mark(endpoint, healthy=False, reason=reason)
 
     def busy(self, endpoint: Endpoint, seconds: float) -> None:
         """It asked to be left alone for so long."""

@@ -88,7 +88,6 @@ class Relay:
                         begun = True
                         yield item
             except ConnectionFailed as failure:
-                self._pool.failed(endpoint, failure)
                 gone, error = failure, _gone(failure)
             except APIError as failure:
                 error = failure
@@ -97,19 +96,29 @@ class Relay:
             finally:
                 endpoint.running -= 1
             tried.append(endpoint)
+            lasting = error.status not in _TRIED_AGAIN or isinstance(error, UpstreamBreach | UpstreamRefused)
             if error.status in {429, 503}:
                 self._pool.busy(endpoint, error.retry_after or _BUSY_SECONDS)
-            if begun or error.status not in _TRIED_AGAIN or isinstance(error, UpstreamBreach | UpstreamRefused):
-                raise error
+            elif not lasting:
+                self._pool.failed(endpoint, str(gone or error.status), refused=gone is not None and gone.refused)
             elsewhere = self._pool.has_other(tried)
             if not (gone and gone.refused and elsewhere):
                 retries += 1
-            delay = 0.0 if elsewhere else self._delay(error, gone, retries)
-            if retries > self._options.max_retries or delay is None:
+            delay = None
+            if not begun and not lasting and retries <= self._options.max_retries:
+                delay = 0.0 if elsewhere else self._delay(error, gone, retries)
+            if error.status >= 429:
+                self._log.warning(
+                    "attempt failed",
+                    model=self._model,
+                    url=endpoint.url,
+                    status=error.status,
+                    code=error.code,
+                    reason=str(gone) if gone else None,
+                    another_in=delay,
+                )
+            if delay is None:
                 raise error
-            self._log.warning(
-                "another attempt", model=self._model, failed=endpoint.url, status=error.status, error=error.code
-            )
             await asyncio.sleep(delay)
 
     def _delay(self, error: APIError, gone: ConnectionFailed | None, retries: int) -> float | None:

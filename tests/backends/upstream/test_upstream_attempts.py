@@ -180,6 +180,23 @@ def test_an_address_that_is_down_costs_no_attempt():
     asyncio.run(run())
 
 
+def test_one_that_fails_at_once_does_not_draw_all_requests():
+    async def run():
+        broken = reply({"error": "x"}, 500)
+        slow = stream(*good("hello"), pause=0.02)
+        async with (
+            standing_in(broken) as first,
+            standing_in(slow) as second,
+            relaying(first, second, probe_interval=60) as backend,
+        ):
+            outcomes = await asyncio.gather(*(chat(backend, stream=True) for _ in range(8)))
+            outcomes += [await chat(backend, stream=True) for _ in range(8)]
+            assert all(outcome.error is None for outcome in outcomes)
+            return len(first.requests)
+
+    assert asyncio.run(run()) <= 8
+
+
 def test_all_addresses_down_is_no_reason_not_to_try():
     async def run():
         async with standing_in(WELL) as one, relaying(one, probe_interval=60) as backend:

@@ -185,6 +185,26 @@ def test_a_list_of_models_that_says_nothing_stops_no_start(models, capsys):
     assert ("does not list the model" in capsys.readouterr().out) == (models == {"data": [{"id": "another"}]})
 
 
+@pytest.mark.parametrize(
+    ("named", "models", "asked"),
+    [
+        (None, ["tiny.gguf"], "tiny.gguf"),
+        (None, ["tiny.gguf", "ours"], "ours"),
+        (None, ["tiny.gguf", "other"], "ours"),
+        ("mine", ["tiny.gguf"], "mine"),
+    ],
+)
+def test_the_only_model_there_is_the_one_that_is_meant_unless_another_was_named(named, models, asked):
+    async def run():
+        async with standing_in(reply(plain())) as seen:
+            seen.models = {"data": [{"id": name} for name in models]}
+            async with relaying(seen, model=named) as backend:
+                assert (await chat(backend)).json["model"] == "ours"
+                return seen.requests[0].body["model"]
+
+    assert asyncio.run(run()) == asked
+
+
 def test_before_the_start_and_after_the_end_the_model_is_not_there():
     backend = make()
     with pytest.raises(Unavailable):
