@@ -24,6 +24,19 @@ class Admission:
         self._running = 0
         self._mean_duration = 1.0
 
+    def resize(self, max_concurrent: int, max_queued: int) -> None:
+        """Set other limits. Nobody who is inside or waits is sent away."""
+        self._max_concurrent = max_concurrent
+        self._max_queued = max_queued
+        while self._running < max_concurrent and self._waiters:
+            self._running += 1
+            self._leave()
+
+    @property
+    def capacity(self) -> int:
+        """Most requests inside and waiting together."""
+        return self._max_concurrent + self._max_queued
+
     @property
     def running(self) -> int:
         """Requests inside."""
@@ -71,7 +84,7 @@ class Admission:
 
     def _leave(self) -> None:
         """Hand the slot to the longest waiting request, or free it."""
-        while self._waiters:
+        while self._waiters and self._running <= self._max_concurrent:
             turn = self._waiters.popleft()
             if not turn.done():
                 turn.set_result(None)

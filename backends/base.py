@@ -12,9 +12,9 @@ that it did not declare, except hints and values that mean "off".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from specserve.backends.errors import OperationNotSupported
 from specserve.generated.models import (
@@ -25,6 +25,28 @@ from specserve.generated.models import (
     CreateEmbeddingRequest,
     CreateEmbeddingResponse,
 )
+
+LoadPolicy = Literal["start", "request", "manual"]
+"""When a model is loaded: at start, on the first request, or by hand only."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one model gives at most. None sets no limit, or leaves it to the server's own setting.
+
+    Attributes:
+        max_concurrent_requests: Requests in work at the same time.
+        max_queued_requests: Requests that may wait.
+        max_output_tokens: Tokens of one answer. A request that asks for more is refused before it reaches the backend,
+            one that names no limit is given this one.
+        context_length: Tokens of prompt and answer together. For the backend to keep, and to declare in its
+            capabilities.
+    """
+
+    max_concurrent_requests: int | None = None
+    max_queued_requests: int | None = None
+    max_output_tokens: int | None = None
+    context_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,13 @@ class ModelSettings:
         owned_by: Shown in the model list.
         chat_template: A file, or a name as in `local/templates/`, to take in place of the model's own; or empty.
         options: The backend's own settings. The backend validates them, unknown names included, when it is made.
+        aliases: Other names that clients may use in `model`.
+        defaults: Values of request parameters for requests that do not have them; see `defaults.py`.
+        limits: What it gives at most.
+        load: When it is loaded; None leaves it to the server's own setting.
+        unload_after_seconds: Unload it after this long without a request; 0 never, None leaves it to the server's own
+            setting.
+        memory_mb: The memory it takes, in units of 1,000,000 bytes; None has it measured. See `room.py`.
     """
 
     id: str
@@ -46,6 +75,12 @@ class ModelSettings:
     owned_by: str = "specserve"
     chat_template: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = Limits()
+    load: LoadPolicy | None = None
+    unload_after_seconds: float | None = None
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +164,8 @@ class Load:
 class Backend(ABC):
     """One served model. All methods run on the event loop; heavy work belongs in threads that the backend owns.
 
+    An object is started once. A model that is unloaded and loaded again gets a new one.
+
     The three abilities `chat`, `complete` and `embed` are separate: override those that `capabilities` declares.
     """
 
@@ -158,6 +195,13 @@ class Backend(ABC):
     def load(self) -> Load:
         """Tell what the engine is doing. Cheap: called for every health check."""
         return Load()
+
+    def processes(self) -> Sequence[int]:
+        """The ids of the processes in which the model's engine runs, apart from the server's own.
+
+        Their resident memory is taken for what the model takes.
+        """
+        return ()
 
     def chat(
         self,

@@ -272,7 +272,7 @@ class Echo(LocalBackend):
         if not all(listed(asked["input"])):
             raise InvalidRequest("An input must not be empty.", param="input")
         inputs = await self.token_ids(asked["input"], "input")
-        longest = self.engine.context_length
+        longest = self.context_length
         if any(len(ids) > longest for ids in inputs):
             raise ContextLengthExceeded(f"This model's maximum context length is {longest} tokens.", param="input")
         data = [

@@ -12,6 +12,7 @@
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
     │   └── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
     ├── Unauthenticated             401  invalid_request_error  invalid_api_key
+    ├── PermissionDenied            403  invalid_request_error  permission_denied
     ├── NotFound                    404  invalid_request_error  unknown_url
     │   ├── ModelNotFound           404  invalid_request_error  model_not_found
     │   └── OperationNotSupported   404  invalid_request_error  operation_not_supported
@@ -134,6 +135,14 @@ class Unauthenticated(APIError):
     code = "invalid_api_key"
 
 
+class PermissionDenied(APIError):
+    """The key is right, but does not give this right."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
 class NotFound(APIError):
     """No operation at this path."""
 
@@ -239,4 +248,14 @@ class Relayed(APIError):
 
 
 class BackendLoadError(Exception):
-    """A model could not be loaded; the message says why and what to do. Stops the start, never reaches a client."""
+    """A model could not be loaded; the message says why and what to do, in one line, and holds no secret.
+
+    At start it ends the server; later it is the cause that requests for the model are told.
+
+    Attributes:
+        key: Where in the model's settings the fault is, such as ``("options", "device")``; empty if not there.
+    """
+
+    def __init__(self, message: str, *, key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key

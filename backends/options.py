@@ -23,14 +23,15 @@ def parse_options(kind: type[T], options: Mapping[str, Any]) -> T:
     """Validate what the operator wrote.
 
     Raises:
-        BackendLoadError: An option is unknown or has a wrong value; the message names it.
+        BackendLoadError: An option is unknown or has a wrong value; the message and `key` name it.
     """
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
+        key = ("options", *first["loc"])
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(kind.model_fields))
-            raise BackendLoadError(f"there is no option {name!r}; known are {known}") from None
-        raise BackendLoadError(f"option {name!r}: {first['msg']}") from None
+            raise BackendLoadError(f"there is no option {name!r}; known are {known}", key=key) from None
+        raise BackendLoadError(f"option {name!r}: {first['msg']}", key=key) from None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from specserve.backends.admission import Admission
 from specserve.backends.base import Backend, ModelSettings
-from specserve.backends.errors import BackendLoadError, ModelNotFound
+from specserve.backends.errors import BackendLoadError, ModelNotFound, Unavailable
+from specserve.backends.room import Room
+from specserve.backends.served_model import ServedModel
 
 # Strings, so that naming a backend imports nothing. A stranger's "package.module:callable" works the same way.
 BACKENDS: dict[str, str] = {
@@ -17,6 +19,9 @@ BACKENDS: dict[str, str] = {
     "openvino": "specserve.backends.openvino:open_model",
     "upstream": "specserve.backends.upstream.backend:Upstream",
 }
+
+_SECONDS_BETWEEN_LOOKS = 5.0
+"""How often it is looked whether models have grown out of the memory they may take."""
 
 BackendFactory = Callable[[ModelSettings], Backend]
 
@@ -50,94 +55,237 @@ def missing_library(name: str, error: ModuleNotFoundError) -> BackendLoadError:
     return BackendLoadError(f"backend {name!r} needs the library {error.name!r}: {hint}")
 
 
-class ServedModel:
-    """One model with its backend and its door."""
+class ModelError(BackendLoadError):
+    """What is wrong with one model.
 
-    def __init__(self, backend: Backend, admission: Admission) -> None:
-        self.backend = backend
-        self.admission = admission
-        self.created = int(time.time())
+    Attributes:
+        model_id: Its id.
+    """
 
-    @property
-    def id(self) -> str:
-        """The name clients use."""
-        return self.backend.settings.id
+    def __init__(self, model_id: str, error: BackendLoadError) -> None:
+        super().__init__(f"model {model_id!r}: {error}", key=error.key)
+        self.model_id = model_id
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What holds for all models of a registry.
+
+    Attributes:
+        max_concurrent: Requests in work at once of a model whose settings do not say.
+        max_queued: Requests that may wait for a model whose settings do not say.
+        max_loaded: Most models in memory; 0 sets no limit.
+        max_memory_mb: Most memory for models; 0 sets no limit. See `room.py`.
+    """
+
+    max_concurrent: int = 64
+    max_queued: int = 256
+    max_loaded: int = 0
+    max_memory_mb: int = 0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What another configuration changed, as ids of models.
+
+    Attributes:
+        added: Served from now on.
+        removed: Served no more.
+        replaced: Served from now on with another engine.
+    """
+
+    added: Sequence[str]
+    removed: Sequence[str]
+    replaced: Sequence[str]
+
+
+def explain_import(name: str, error: ImportError) -> BackendLoadError:
+    """Say in one line what to do about a backend whose library is missing, or is there and cannot be imported."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing_library(name, error)
+    return BackendLoadError(f"backend {name!r}: a library of it is broken: {' '.join(str(error).split())}")
 
 
 class Registry:
-    """The models of this process."""
+    """The models of this process, by id and alias."""
 
-    def __init__(self, models: Sequence[ModelSettings], *, max_concurrent: int, max_queued: int) -> None:
+    def __init__(self, models: Sequence[ModelSettings], bounds: Bounds | None = None) -> None:
         """Make the backends, which validates their settings; loads nothing.
 
         Raises:
-            BackendLoadError: A backend is unknown or its settings are wrong.
+            ModelError: A backend is unknown, or a model's settings are wrong.
         """
-        self._models: dict[str, ServedModel] = {}
+        bounds = bounds or Bounds()
+        self._models = self._make(models, bounds)
+        self._names = _by_name(self._models)
+        self._bounds = bounds
+        self._room = Room(bounds.max_loaded, bounds.max_memory_mb, lambda: [*self, *self._retiring])
+        self._retiring: set[ServedModel] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
-        for settings in models:
-            if settings.id in self._models:
-                raise BackendLoadError(f"two models have the id {settings.id!r}")
-            backend = backend_factory(settings.backend)(settings)
-            self._models[settings.id] = ServedModel(backend, Admission(max_concurrent, max_queued))
+        self.observe: Callable[[ServedModel], None] = _look_away
+        self.survives_failures = False
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
 
-    def get(self, model_id: str) -> ServedModel:
-        """The model a request names.
+    @property
+    def names(self) -> Mapping[str, ServedModel]:
+        """Every name that a request may use, ids first."""
+        return self._names
+
+    def get(self, name: str) -> ServedModel:
+        """The model a request names, by id or alias.
 
         Raises:
             ModelNotFound: It is not served here.
         """
         try:
-            return self._models[model_id]
+            return self._names[name]
         except KeyError:
             raise ModelNotFound("The requested model does not exist.", param="model") from None
 
     def prepare(self) -> None:
         """Let the backends begin what takes long, while the rest of the server is put together."""
-        for model in self:
-            model.backend.prepare()
+        for model in self._loaded_at_start():
+            model.prepare()
 
     async def start(self) -> None:
-        """Load every model, side by side. Who calls while that goes on waits for the same end.
+        """Load the models that are loaded at start, side by side. Who calls while that goes on waits for the same end.
 
         Raises:
-            BackendLoadError: One could not be loaded; the others are unloaded again.
+            BackendLoadError: One could not be loaded; the others are unloaded again. Not raised if the registry
+                `survives_failures`.
         """
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
         await self._starting
 
     async def _start(self) -> None:
+        self._room.fixed = True
+        loads = [asyncio.create_task(self._load(model)) for model in self._loaded_at_start()]
         try:
-            async with asyncio.TaskGroup() as loading:
-                for model in self:
-                    loading.create_task(_load(model))
-        except BaseExceptionGroup as errors:
-            await self._unload()
-            raise errors.exceptions[0] from None
+            for load in asyncio.as_completed(loads):
+                await load
         except BaseException:
-            await self._unload()
+            await self._close()
             raise
+        finally:
+            for waiting in loads:
+                waiting.cancel()
+            await asyncio.gather(*loads, return_exceptions=True)
+        self._room.fixed = False
+        self._do(self._watch_memory())
+
+    async def _load(self, model: ServedModel) -> None:
+        with contextlib.suppress(Unavailable, ModelNotFound):  # what went wrong is in the model
+            await model.load()
+        if model.error is not None and not self.survives_failures:
+            if isinstance(model.error, BackendLoadError):
+                raise ModelError(model.id, model.error) from model.error
+            raise model.error
 
     async def stop(self) -> None:
         """Unload every model; one that is still loading is given up."""
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.wait([self._starting])
-        await self._unload()
+        await self._close()
 
-    async def _unload(self) -> None:
-        for model in self:
-            await model.backend.stop()
+    async def _close(self) -> None:
+        background = list(self._background)
+        for task in background:
+            task.cancel()
+        for model in [*self, *self._retiring]:
+            await model.close()
+        await asyncio.gather(*background, return_exceptions=True)
+
+    def reconfigure(self, models: Sequence[ModelSettings], bounds: Bounds) -> Changes:
+        """Serve other models from now on. What stays the same is not touched; what goes finishes its requests first.
+
+        Raises:
+            ModelError: As for the constructor; nothing has changed then.
+        """
+        before, now = self._models, self._make(models, bounds)
+        for model_id, new in now.items():
+            old = before.get(model_id)
+            if old is not None and old.takes(new.settings):
+                old.adopt(new, bounds.max_concurrent, bounds.max_queued)
+                now[model_id] = old
+        names = _by_name(now)
+        self._models, self._names, self._bounds = now, names, bounds
+        self._room.max_models, self._room.max_memory_mb = bounds.max_loaded, bounds.max_memory_mb
+        for model in set(before.values()) - set(now.values()):
+            self._retiring.add(model)
+            self._do(self._retire(model))
+        for model in self._loaded_at_start():
+            if model.state == "unloaded":
+                self._do(self._load_later(model))
+        return Changes(
+            added=sorted(now.keys() - before.keys()),
+            removed=sorted(before.keys() - now.keys()),
+            replaced=sorted(key for key in now.keys() & before.keys() if now[key] is not before[key]),
+        )
+
+    async def _retire(self, model: ServedModel) -> None:
+        await model.retire()
+        self._retiring.discard(model)
+
+    async def _load_later(self, model: ServedModel) -> None:
+        with contextlib.suppress(Unavailable, ModelNotFound):  # it is in the model's state, and was told to `observe`
+            await model.load()
+
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            await self._room.shrink()
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _loaded_at_start(self) -> list[ServedModel]:
+        return [model for model in self if model.settings.load in {None, "start"}]
+
+    def _make(self, models: Sequence[ModelSettings], bounds: Bounds) -> dict[str, ServedModel]:
+        made: dict[str, ServedModel] = {}
+        for settings in models:
+            if settings.id in made:
+                raise ModelError(settings.id, BackendLoadError("two models have this id", key=("id",)))
+            try:
+                factory = backend_factory(settings.backend)
+                made[settings.id] = ServedModel(settings, factory, self, bounds.max_concurrent, bounds.max_queued)
+            except BackendLoadError as error:
+                raise ModelError(settings.id, error) from error
+        _by_name(made)
+        return made
+
+    # What models ask of their owner: see `served_model.Owner`.
+
+    async def make_room(self, model: ServedModel) -> None:
+        """Return when a model may be in memory."""
+        await self._room.make(model)
+
+    def changed(self, model: ServedModel) -> None:
+        """Pass on that a model is in another state."""
+        self.observe(model)
+
+    def explain(self, model: ServedModel, error: Exception) -> Exception:
+        """Say what to do about a library that is missing."""
+        return explain_import(model.settings.backend, error) if isinstance(error, ImportError) else error
 
 
-async def _load(model: ServedModel) -> None:
-    try:
-        await model.backend.start()
-    except ModuleNotFoundError as error:
-        raise missing_library(model.backend.settings.backend, error) from error
-    except BackendLoadError as error:
-        raise BackendLoadError(f"model {model.id!r}: {error}") from error
+def _look_away(model: ServedModel) -> None:
+    """Observe nothing."""
+
+
+def _by_name(models: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
+    names = dict(models)
+    for model in models.values():
+        for alias in model.settings.aliases:
+            if alias in names:
+                message = f"the alias {alias!r} is the name of another model"
+                raise ModelError(model.id, BackendLoadError(message, key=("aliases",)))
+            names[alias] = model
+    return names

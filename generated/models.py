@@ -791,6 +791,14 @@ class ListModelsByPostRequest(BaseModel):
     )
 
 
+ModelState = TypeAliasType("ModelState", Literal["unloaded", "loading", "loaded", "unloading", "failed"])
+"""
+Where a model is in its life: `unloading` lasts until the requests that it has accepted are answered, `failed` until it is
+loaded after all.
+
+"""
+
+
 class ModelCapabilities(BaseModel):
     """
     What a model can do. A parameter that is not named here is refused, unless it is a hint or its value means "off".
@@ -816,31 +824,30 @@ class ModelCapabilities(BaseModel):
     """
 
 
-class HealthResponse(BaseModel):
+class ModelCounts(BaseModel):
     """
-    The state of the server.
+    A number of models for each state. Their names are told to those who have a key, by `listModels`.
     """
 
-    status: Literal["ok", "loading", "degraded"]
+    unloaded: Annotated[int, Field(ge=0)]
     """
-    `ok` when every model is ready, `loading` while some are still being opened, `degraded` when some have failed.
-
+    Not loaded.
     """
-    version: str
+    loading: Annotated[int, Field(ge=0)]
     """
-    The version of the server.
+    Being loaded.
     """
-    num_requests_running: Annotated[int | None, Field(ge=0)] = None
+    loaded: Annotated[int, Field(ge=0)]
     """
-    How many requests are being answered.
+    Ready.
     """
-    num_requests_waiting: Annotated[int | None, Field(ge=0)] = None
+    unloading: Annotated[int, Field(ge=0)]
     """
-    How many requests wait in the queues.
+    Finishing what they have accepted, to be unloaded then.
     """
-    kv_cache_usage_perc: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+    failed: Annotated[int, Field(ge=0)]
     """
-    How full the key-value cache is, as a fraction.
+    Could not be loaded.
     """
 
 
@@ -1441,7 +1448,52 @@ class Model(BaseModel):
     """
     capabilities: ModelCapabilities | None = None
     """
-    What it can do.
+    What it can do. Absent as long as the model has never been loaded.
+    """
+    state: ModelState | None = None
+    """
+    Where it is in its life.
+    """
+    alias_of: str | None = None
+    """
+    The id of the model that this id is another name of. Absent from the model itself.
+    """
+    load_error: str | None = None
+    """
+    Why it could not be loaded, in state `failed`.
+    """
+
+
+class HealthResponse(BaseModel):
+    """
+    The state of the server.
+    """
+
+    status: Literal["ok", "loading", "degraded"]
+    """
+    `degraded` when some models could not be loaded, else `loading` while some are being opened, else `ok`. A model that
+    is loaded on request and has not been asked for is `ok`.
+
+    """
+    version: str
+    """
+    The version of the server.
+    """
+    num_requests_running: Annotated[int | None, Field(ge=0)] = None
+    """
+    How many requests are being answered.
+    """
+    num_requests_waiting: Annotated[int | None, Field(ge=0)] = None
+    """
+    How many requests wait in the queues.
+    """
+    kv_cache_usage_perc: Annotated[float | None, Field(ge=0.0, le=1.0)] = None
+    """
+    How full the key-value cache is, as a fraction.
+    """
+    models: ModelCounts | None = None
+    """
+    How many models are in which state.
     """
 
 

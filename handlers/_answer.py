@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from specserve.backends.base import EncodedAnswer, EncodedEvents
 from specserve.backends.errors import OperationNotSupported
-from specserve.backends.registry import ServedModel
+from specserve.backends.served_model import ServedModel
 from specserve.generated.models import (
     CompletionUsage,
     CreateChatCompletionStreamResponse,
@@ -21,26 +21,33 @@ from specserve.generated.models import (
 from specserve.handlers._parameters import refuse_unsupported
 from specserve.handlers._sse import EventStream, event, until_disconnect
 
+Body = TypeVar("Body", bound=BaseModel)
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 Fold = Callable[[AsyncIterator[Chunk]], Awaitable[BaseModel]]
 Item = TypeVar("Item")
 
 
-def served_model(request: Request, operation_id: str, model_id: str) -> ServedModel:
-    """The model a request names, after its parameters were found to be within what the model can do.
+async def served_model(request: Request, operation_id: str, body: Body) -> tuple[ServedModel, Body]:
+    """The model a request names, held until the answer is out, and the request with the model's defaults filled in.
+
+    A model that is loaded on request is loaded first. The parameters are within what the model can do.
 
     Raises:
         ModelNotFound: It is not served here.
+        Unavailable: It is not loaded, and cannot be.
         OperationNotSupported: It does something else.
         UnsupportedParameter: See `refuse_unsupported`.
     """
-    model: ServedModel = request.state.registry.get(model_id)
-    note(request, model=model_id)
+    model: ServedModel = request.state.registry.get(request.state.body["model"])
+    note(request, model=model.id)
+    if not model.try_lease():
+        await until_disconnect(request.receive, model.lease())
+    request.state.leases.callback(model.release)
     supported = model.backend.capabilities.operations.get(operation_id)
     if supported is None:
         raise OperationNotSupported("The requested model does not support this operation.", param="model")
     refuse_unsupported(request.state.parameters[operation_id], request.state.body, supported)
-    return model
+    return model, model.defaults.apply(operation_id, body, supported)
 
 
 async def folded(

@@ -16,7 +16,7 @@ from specserve.handlers._fold import fold_chat
 
 async def create_chat_completion(request: Request, body: CreateChatCompletionRequest) -> Response:
     """Answer a conversation."""
-    model = served_model(request, "createChatCompletion", body.model)
+    model, body = await served_model(request, "createChatCompletion", body)
     call = Call(id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), body=request.state.body)
     chunks = model.backend.chat(body, call)
     if body.stream:

@@ -16,7 +16,7 @@ from specserve.handlers._fold import fold_completion
 
 async def create_completion(request: Request, body: CreateCompletionRequest) -> Response:
     """Continue a text."""
-    model = served_model(request, "createCompletion", body.model)
+    model, body = await served_model(request, "createCompletion", body)
     call = Call(id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), body=request.state.body)
     chunks = model.backend.complete(body, call)
     if body.stream:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from specserve.backends.base import EncodedAnswer
-from specserve.backends.registry import ServedModel
+from specserve.backends.served_model import ServedModel
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 from specserve.handlers._answer import encoded_response, json_response, note, served_model
 from specserve.handlers._sse import until_disconnect
@@ -14,7 +14,7 @@ from specserve.handlers._sse import until_disconnect
 
 async def create_embedding(request: Request, body: CreateEmbeddingRequest) -> Response:
     """Turn texts into vectors."""
-    model = served_model(request, "createEmbedding", body.model)
+    model, body = await served_model(request, "createEmbedding", body)
     answer = await until_disconnect(request.receive, _embed(model, body))
     if isinstance(answer, EncodedAnswer):
         return encoded_response(request, answer)

@@ -1,18 +1,19 @@
-"""The models that are served."""
+"""The models that are served, and their life."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specserve.backends.registry import ServedModel
+from specserve.backends.errors import PermissionDenied
+from specserve.backends.served_model import ServedModel
 from specserve.generated.models import ListModelsResponse, Model, ModelCapabilities
-from specserve.handlers._answer import json_response
+from specserve.handlers._answer import json_response, note
 
 
 async def list_models(request: Request) -> Response:
-    """List every model."""
-    models = [_describe(model) for model in request.state.registry]
+    """List every model, under each of its names."""
+    models = [_describe(model, name) for name, model in request.state.registry.names.items()]
     return json_response(ListModelsResponse(object="list", data=models))
 
 
@@ -23,20 +24,42 @@ async def list_models_by_post(request: Request) -> Response:
 
 async def retrieve_model(request: Request, model: str) -> Response:
     """Describe one model."""
-    return json_response(_describe(request.state.registry.get(model)))
+    return json_response(_describe(request.state.registry.get(model), model))
 
 
-def _describe(model: ServedModel) -> Model:
-    capabilities = model.backend.capabilities
-    return Model(
-        id=model.id,
-        object="model",
-        created=model.created,
-        owned_by=model.backend.settings.owned_by,
-        capabilities=ModelCapabilities(
-            context_length=capabilities.context_length,
-            max_output_tokens=capabilities.max_output_tokens,
-            embedding_dimensions=capabilities.embedding_dimensions,
-            operations={name: sorted(parameters) for name, parameters in capabilities.operations.items()},
-        ),
-    )
+async def load_model(request: Request, model: str) -> Response:
+    """Load one model, and answer when it is loaded."""
+    served = _administered(request, model)
+    await served.load()
+    return json_response(_describe(served, served.id))
+
+
+async def unload_model(request: Request, model: str) -> Response:
+    """Unload one model when its requests have finished, and answer then."""
+    served = _administered(request, model)
+    await served.unload()
+    return json_response(_describe(served, served.id))
+
+
+def _administered(request: Request, name: str) -> ServedModel:
+    if not request.state.admin:
+        raise PermissionDenied("This operation needs an admin key.")
+    model: ServedModel = request.state.registry.get(name)
+    note(request, model=model.id)
+    return model
+
+
+def _describe(model: ServedModel, name: str) -> Model:
+    facts: dict[str, object] = {"state": model.state}
+    if name != model.id:
+        facts["alias_of"] = model.id
+    if model.load_error is not None:
+        facts["load_error"] = model.load_error
+    if model.capabilities is not None:
+        facts["capabilities"] = ModelCapabilities(
+            context_length=model.capabilities.context_length,
+            max_output_tokens=model.capabilities.max_output_tokens,
+            embedding_dimensions=model.capabilities.embedding_dimensions,
+            operations={key: sorted(parameters) for key, parameters in model.capabilities.operations.items()},
+        )
+    return Model(id=name, object="model", created=model.created, owned_by=model.settings.owned_by, **facts)

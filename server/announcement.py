@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import click
 
 from specserve import __version__
 from specserve.backends.base import ModelSettings
+from specserve.backends.served_model import ServedModel
 from specserve.settings import Settings
 
 
 def loading(models: Iterable[ModelSettings]) -> None:
     """Say what is about to load: it can take minutes."""
-    names = ", ".join(f"{model.id} ({model.backend})" for model in models)
-    click.echo(f"specserve {__version__} is loading {names} ...")
+    names = ", ".join(f"{model.id} ({model.backend})" for model in models if model.load in {None, "start"})
+    click.echo(f"specserve {__version__} is {f'loading {names}' if names else 'starting'} ...")
 
 
-def serving(settings: Settings, url: str, operations: Mapping[str, Iterable[str]], made_key: str = "") -> None:
+def serving(settings: Settings, url: str, models: Iterable[ServedModel], made_key: str = "") -> None:
     """Say what is served, where, and to whom.
 
     Args:
         settings: The server's settings.
         url: Where it listens.
-        operations: Model id -> operationIds.
+        models: What it serves.
         made_key: The key that was made because none was configured. Shown here and nowhere else.
     """
-    width = max(map(len, operations), default=0)
+    rows = {model.id: _about(model) for model in models}
+    width = max(map(len, rows), default=0)
     lines = [f"Serving at {url}/v1", ""]
-    lines += [f"  {model:<{width}}  {', '.join(map(_in_words, ids))}" for model, ids in operations.items()]
+    lines += [f"  {name:<{width}}  {about}" for name, about in rows.items()]
     lines += ["", f"Documentation: {url}/docs"]
     if settings.root_path:
         lines.append(f"Behind the proxy everything stands under {settings.root_path}/.")
     lines += [_access(settings, made_key), "Stop with Ctrl+C.", ""]
     click.echo("\n".join(lines))
+
+
+def _about(model: ServedModel) -> str:
+    if model.load_error is not None:
+        return f"could not be loaded: {model.load_error}"
+    if model.capabilities is None:
+        return "is loaded by hand" if model.settings.load == "manual" else "is loaded on the first request"
+    return ", ".join(map(_in_words, sorted(model.capabilities.operations)))
 
 
 def _access(settings: Settings, made_key: str) -> str:

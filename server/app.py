@@ -19,7 +19,8 @@ from specserve.backends.registry import Registry
 from specserve.binding import check_bound
 from specserve.docs_page import DocsMiddleware
 from specserve.errors import ErrorMiddleware
-from specserve.logs import AccessLogMiddleware
+from specserve.leases import LeaseMiddleware
+from specserve.logs import AccessLogMiddleware, log_state
 from specserve.paths import BASE_PATH, PathMiddleware
 from specserve.request_id import RequestIdMiddleware
 from specserve.resolver import HandlerResolver
@@ -64,6 +65,7 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
         RoutingMiddleware,
         RequestValidationMiddleware,
         *([ResponseValidationMiddleware] if settings.validate_responses else []),
+        LeaseMiddleware,
         LifespanMiddleware,
         ContextMiddleware,
     ]
@@ -88,7 +90,10 @@ async def _lifespan(
     _app: object, *, settings: Settings, registry: Registry, document: dict[str, Any]
 ) -> AsyncIterator[dict[str, Any]]:
     """Load the models, serve, unload them. What is yielded is every request's state."""
+    if registry.survives_failures:
+        registry.observe = log_state
     await registry.start()
+    registry.observe = log_state  # not before: what ends the start is told once, by the one who started it
     try:
         yield {
             "registry": registry,

@@ -41,13 +41,14 @@ def generate_key() -> str:
 
 
 class KeyRing:
-    """The keys that open this server. An empty ring leaves it open to everyone.
+    """The keys that open this server, those of its administrators among them. Without keys of others it is open to all.
 
     Only digests are kept, so a dump of the process's objects shows no key.
     """
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
+    def __init__(self, keys: Iterable[str] = (), admin_keys: Iterable[str] = ()) -> None:
         self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+        self._admin_digests = tuple(hashlib.sha256(key.encode()).digest() for key in admin_keys)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -58,32 +59,50 @@ class KeyRing:
         """
         if not settings.api_keys and not is_loopback(settings.host):
             raise ValueError(f"a server on {settings.host} needs an API key")
-        return cls(key.get_secret_value() for key in settings.api_keys)
+        return cls(
+            (key.get_secret_value() for key in settings.api_keys),
+            (key.get_secret_value() for key in settings.admin_keys),
+        )
 
     def __bool__(self) -> bool:
         """Whether a key is needed."""
         return bool(self._digests)
 
-    def check(self, authorization: str | None) -> None:
+    def check(self, authorization: str | None) -> bool:
         """Let a request pass by its Authorization header: ``Bearer KEY``, or ``Basic`` with the key as password.
 
+        Returns:
+            Whether the key is an administrator's.
+
         Raises:
-            Unauthenticated: The header is absent, cannot be read, or holds no key of this ring.
+            Unauthenticated: The header is absent, cannot be read, or holds no key of this ring, and one is needed.
         """
-        if not self._digests:
-            return
-        if not authorization:
-            raise Unauthenticated("You must give an API key: send it in the header 'Authorization: Bearer YOUR_KEY'.")
-        digest = hashlib.sha256(_key_in(authorization)).digest()
+        if not self._digests and not self._admin_digests:
+            return False
+        try:
+            digest = hashlib.sha256(_key_in(authorization)).digest()
+        except Unauthenticated:
+            if self._digests:
+                raise
+            return False
         # Every key is compared, whichever matches: the time taken tells nothing about the ring.
-        known = False
-        for mine in self._digests:
-            known |= hmac.compare_digest(digest, mine)
-        if not known:
+        known = _among(digest, self._digests)
+        admin = _among(digest, self._admin_digests)
+        if self._digests and not (known or admin):
             raise Unauthenticated("The API key is wrong.")
+        return admin
 
 
-def _key_in(authorization: str) -> bytes:
+def _among(digest: bytes, mine: Iterable[bytes]) -> bool:
+    found = False
+    for each in mine:
+        found |= hmac.compare_digest(digest, each)
+    return found
+
+
+def _key_in(authorization: str | None) -> bytes:
+    if not authorization:
+        raise Unauthenticated("You must give an API key: send it in the header 'Authorization: Bearer YOUR_KEY'.")
     scheme, _, credentials = authorization.partition(" ")
     value = credentials.strip().encode("latin-1", "replace")
     if len(authorization) > _LONGEST_HEADER or scheme.lower() not in {"bearer", "basic"} or not value:
@@ -110,15 +129,18 @@ class AuthMiddleware:
         self._keyring = keyring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on if its key is right, else answer 401."""
-        if scope["type"] == "http" and self._keyring and not _is_open(scope):
+        """Pass the request on if its key is right, with `admin` in its state if it is an admin key; else answer 401."""
+        if scope["type"] == "http":
             # A second Authorization header would leave open which of the two counts.
             headers = [value for name, value in scope["headers"] if name == b"authorization"]
-            try:
-                self._keyring.check(headers[0].decode("latin-1") if len(headers) == 1 else None)
-            except Unauthenticated as error:
-                await error_response(error)(scope, receive, send)
-                return
+            admin = False
+            if not _is_open(scope):
+                try:
+                    admin = self._keyring.check(headers[0].decode("latin-1") if len(headers) == 1 else None)
+                except Unauthenticated as error:
+                    await error_response(error)(scope, receive, send)
+                    return
+            scope = {**scope, "state": {**scope.get("state", {}), "admin": admin}}
         elif scope["type"] == "websocket" and self._keyring:
             await send({"type": "websocket.close", "code": 1008})
             return

@@ -20,7 +20,7 @@ class _Row(NamedTuple):
 # Command -> where it is, the extras that it needs beside that of a backend, what it does.
 COMMANDS = {
     "serve": _Row("specserve.serve_cli:serve", ("server",), "Serve models."),
-    "models": _Row("specserve.models_cli:models", (), "List and download the embedded models."),
+    "models": _Row("specserve.models_cli:models", (), "Show, fetch, load and unload models."),
     "conform": _Row(
         "specserve.conformance.cli:conform", ("conformance",), "Judge any server that speaks the OpenAI API."
     ),

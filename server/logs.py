@@ -12,6 +12,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from specserve.backends.errors import BackendLoadError
+from specserve.backends.served_model import ServedModel
 from specserve.settings import Settings
 
 _LONGEST_PATH = 256
@@ -79,6 +81,17 @@ def _is_news(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     broken_off = isinstance(error, asyncio.CancelledError | ConnectionResetError)
     return not broken_off and not str(record.msg).startswith("Application startup failed")
+
+
+def log_state(model: ServedModel) -> None:
+    """Leave a line about a model that is in another state now."""
+    log = structlog.get_logger("specserve.models")
+    if model.state != "failed":
+        log.info("model", model=model.id, state=model.state)
+    elif isinstance(model.error, BackendLoadError):
+        log.error("model", model=model.id, state=model.state, error=str(model.error))
+    else:
+        log.error("model", model=model.id, state=model.state, exc_info=model.error)
 
 
 class AccessLogMiddleware:

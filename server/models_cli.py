@@ -1,9 +1,9 @@
-"""`specserve models`: the embedded default weights on this machine."""
+"""`specserve models`: the embedded default weights on this machine, and the models of a running server."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +11,10 @@ from specserve.backends import weights
 from specserve.backends.errors import BackendLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _MEGABYTE = 1_000_000
+_SERVER = "http://127.0.0.1:8000"
 
 
 @contextmanager
@@ -38,14 +39,20 @@ def _name(text: str) -> str:
 
 @click.group()
 def models() -> None:
-    """Show and fetch the weights of the default models."""
+    """Show and fetch the weights of the default models; load and unload the models of a running server."""
 
 
 @models.command("list")
-def list_models() -> None:
+@click.option("--server", metavar="URL", help="List the models of this running server, and their states, instead.")
+def list_models(server: str | None) -> None:
     """List the weights that can be fetched, and where those that were lie."""
+    if server is not None:
+        from specserve import models_client
+
+        _print_columns((model["id"], _state(model)) for model in models_client.list_models(server))
+        return
     with _errors_in_one_line():
-        rows = [
+        _print_columns(
             (
                 status.weights.name,
                 status.weights.description,
@@ -54,7 +61,47 @@ def list_models() -> None:
                 str(status.path) if status.pulled else "not pulled",
             )
             for status in weights.list_weights()
-        ]
+        )
+
+
+@models.command()
+@click.argument("name")
+@click.option("--server", metavar="URL", default=_SERVER, show_default=True, help="The running server.")
+def load(name: str, server: str) -> None:
+    """Have a running server load a model, and wait until it has.
+
+    The admin key is read from SPECSERVE_ADMIN_KEY.
+    """
+    _change(server, name, "load")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--server", metavar="URL", default=_SERVER, show_default=True, help="The running server.")
+def unload(name: str, server: str) -> None:
+    """Have a running server unload a model when its requests have finished, and wait until it has.
+
+    The admin key is read from SPECSERVE_ADMIN_KEY.
+    """
+    _change(server, name, "unload")
+
+
+def _change(server: str, name: str, verb: str) -> None:
+    from specserve.models_client import change_model
+
+    model = change_model(server, name, verb)
+    _print_columns([(model["id"], _state(model))])
+
+
+def _state(model: dict[str, Any]) -> str:
+    state = str(model.get("state", "served"))
+    if "load_error" in model:
+        state += f": {model['load_error']}"
+    return f"{state} (alias of {model['alias_of']})" if "alias_of" in model else state
+
+
+def _print_columns(rows: Iterable[Sequence[str]]) -> None:
+    rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

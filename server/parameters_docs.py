@@ -48,7 +48,7 @@ def document() -> str:
 
 
 async def _capabilities() -> dict[str, Capabilities]:
-    registry = Registry(list(CATALOGUE.values()), max_concurrent=1, max_queued=0)
+    registry = Registry(list(CATALOGUE.values()))
     await registry.start()
     try:
         return {model.id: model.backend.capabilities for model in registry}

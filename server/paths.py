@@ -24,9 +24,10 @@ class PathMiddleware:
             methods.setdefault(operation.path, set()).add(operation.method.upper())
         self._fixed = {path: _allowed(verbs) for path, verbs in methods.items() if "{" not in path}
         # Every path parameter of this contract is a model id, which may hold slashes.
+        # The longest template first: `/models/{model}/load` before `/models/{model}`, which would match as well.
         self._templates = [
-            (re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(path))), _allowed(verbs))
-            for path, verbs in methods.items()
+            (re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(path))), _allowed(methods[path]))
+            for path in sorted(methods, key=len, reverse=True)
             if "{" in path
         ]
 

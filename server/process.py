@@ -25,6 +25,7 @@ from specserve.backends.errors import BackendLoadError
 from specserve.backends.registry import Registry
 from specserve.binding import UnboundOperations
 from specserve.protocol import Protocol
+from specserve.reloading import Reload, Reloader
 from specserve.settings import Settings
 
 # Longer than clients keep idle connections (5 s in httpx): the one who may send next should be the one who closes.
@@ -49,12 +50,15 @@ def _app(settings: Settings, registry: Registry) -> ASGIApp:
     return app
 
 
-def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app) -> int:
+def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app, reload: Reload | None = None) -> int:
     """Serve until a signal ends it; return the exit status.
 
-    The first SIGTERM or SIGINT lets running requests finish within the grace period, the second ends at once.
+    The first SIGTERM or SIGINT lets running requests finish within the grace period, the second ends at once. SIGHUP
+    calls `reload`.
     """
     logs.configure(settings)
+    registry.survives_failures = settings.on_load_failure == "continue"
+    reloader = Reloader(settings, reload) if reload is not None else None
     if settings.home is not None:
         # The cache of weights is found by this variable, in this process and in those it starts.
         os.environ["SPECSERVE_HOME"] = str(settings.home)
@@ -64,9 +68,9 @@ def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app
         settings = settings.model_copy(update={"api_keys": (SecretStr(made_key),)})
     try:
         sockets = listening.bind(settings.host, settings.port)
-        announcement.loading(settings.models)
+        announcement.loading(settings.served_models)
         start = _Start(registry, lambda: app_factory(settings, registry))
-        server = _Server(settings, start, sockets, made_key)
+        server = _Server(settings, start, sockets, made_key, reloader)
         try:
             server.run(sockets)
         except SystemExit:
@@ -118,7 +122,14 @@ class _Start:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, settings: Settings, app: ASGIApp, sockets: list[socket.socket], made_key: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        app: ASGIApp,
+        sockets: list[socket.socket],
+        made_key: str,
+        reloader: Reloader | None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -138,13 +149,22 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._url = listening.base_url(settings.host, sockets)
         self._made_key = made_key
+        self._reloader = reloader
         self._log = structlog.get_logger("specserve.process")
         self._serving: asyncio.Task[Any] | None = None
         self.interrupted = 0
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._serving = asyncio.current_task()
+        if self._reloader is not None and hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await super().serve(sockets)
+
+    def _reload(self) -> None:
+        if self._reloader is not None and self.started and not self.should_exit:
+            self._reloader()
+        else:
+            self._log.warning("SIGHUP came while the server starts or stops, and is ignored")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
@@ -153,9 +173,7 @@ class _Server(uvicorn.Server):
             # Someone else began to listen on the port while the models were loading.
             await self.lifespan.shutdown()
             raise listening.AddressError(listening.refusal(self._settings.host, self._settings.port, error)) from None
-        registry = self.lifespan.state.get("registry", ())
-        operations = {model.id: sorted(model.backend.capabilities.operations) for model in registry}
-        announcement.serving(self._settings, self._url, operations, self._made_key)
+        announcement.serving(self._settings, self._url, self.lifespan.state.get("registry", ()), self._made_key)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         grace = self._settings.shutdown_grace_seconds

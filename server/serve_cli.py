@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.registry import Registry
+from specserve.backends.registry import Changes, ModelError, Registry
 from specserve.settings import Settings
 from specserve.settings_sources import (
     CONFIG_VARIABLE,
@@ -18,6 +18,7 @@ from specserve.settings_sources import (
     group_of,
     is_list,
     load,
+    located,
     variable_name,
 )
 
@@ -62,17 +63,26 @@ def _serve(config: Path | None, **flags: Any) -> None:
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     try:
-        registry = Registry(
-            settings.served_models,
-            max_concurrent=settings.max_concurrent_requests,
-            max_queued=settings.max_queued_requests,
-        )
-    except BackendLoadError as error:
-        raise click.ClickException(str(error)) from None
+        registry = Registry(settings.served_models, settings.bounds)
+    except ModelError as error:
+        raise click.UsageError(str(located(error, flags, config=config))) from None
     registry.prepare()
     from specserve.process import serve as run
 
-    click.get_current_context().exit(run(settings, registry))
+    click.get_current_context().exit(run(settings, registry, reload=partial(_reload, registry, config, flags)))
+
+
+def _reload(registry: Registry, config: Path | None, flags: dict[str, Any]) -> tuple[Settings, Changes]:
+    """Read the settings again, and serve the models that they name now.
+
+    Raises:
+        SettingsError: They are wrong; nothing has changed then.
+    """
+    settings = load(flags, config=config)
+    try:
+        return settings, registry.reconfigure(settings.served_models, settings.bounds)
+    except ModelError as error:
+        raise located(error, flags, config=config) from None
 
 
 serve = _ServeCommand(

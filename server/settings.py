@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,48 +16,10 @@ from pydantic import (
     field_validator,
 )
 
-from specserve.backends.base import ModelSettings
-from specserve.catalogue import CATALOGUE, default_models, name_of, parse_model, parse_source
-
-
-class _ModelTable(BaseModel):
-    """One ``[[models]]`` table of the file; what is absent follows from `source`, as on the command line."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    id: str = Field(default="", min_length=1)
-    backend: str = Field(default="", min_length=1)
-    source: str = ""
-    owned_by: str = Field(default="", min_length=1)
-    chat_template: str = Field(default="", min_length=1)
-    options: dict[str, Any] = {}
-
-
-def _read_model(value: object) -> object:
-    if isinstance(value, str):
-        return parse_model(value)
-    if isinstance(value, Mapping):
-        return _from_table(value)
-    return value
-
-
-def _from_table(value: Mapping[str, Any]) -> ModelSettings:
-    try:
-        table = _ModelTable.model_validate(value)
-    except ValidationError as error:
-        where, why = first_problem(error)
-        raise ValueError(f"{where}: {why}") from None
-    if table.backend:
-        model = ModelSettings(id=name_of(table.source) or table.backend, backend=table.backend, source=table.source)
-    else:
-        model = parse_source(table.source or (table.id if table.id in CATALOGUE else ""))
-    return replace(
-        model,
-        id=table.id or model.id,
-        owned_by=table.owned_by or model.owned_by,
-        chat_template=table.chat_template or model.chat_template,
-        options={**model.options, **table.options},
-    )
+from specserve.backends.base import LoadPolicy, ModelSettings
+from specserve.backends.registry import Bounds
+from specserve.catalogue import default_models
+from specserve.model_table import ReadModel
 
 
 def _read_key(value: object) -> object:
@@ -70,16 +31,18 @@ def _read_key(value: object) -> object:
     return SecretStr(key)
 
 
-def first_problem(error: ValidationError) -> tuple[str, str]:
+def first_problem(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
     """Where the first problem is and what it is, without the value that was given."""
     problem = error.errors(include_url=False, include_input=False)[0]
-    where = ""
-    for part in problem["loc"]:
-        where += f"[{part}]" if isinstance(part, int) else f".{part}"
-    why = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
+    where = problem["loc"]
+    cause = problem["ctx"]["error"] if problem["type"] == "value_error" else None
+    if isinstance(cause, ValidationError):  # of a model that was read by a validator
+        inner, why = first_problem(cause)
+        return (*where, *inner), why
+    why = str(cause) if cause is not None else problem["msg"]
     if problem["type"] == "extra_forbidden":
         why = "unknown setting"
-    return where.removeprefix("."), why[:1].lower() + why[1:].replace("valid tuple", "list")
+    return where, why[:1].lower() + why[1:].replace("valid tuple", "list")
 
 
 class Settings(BaseModel):
@@ -114,7 +77,7 @@ class Settings(BaseModel):
         description="Origin whose web pages may call the API from a browser; `*` for any.",
         json_schema_extra={"group": "Network"},
     )
-    models: tuple[Annotated[ModelSettings, BeforeValidator(_read_model)], ...] = Field(
+    models: tuple[ReadModel, ...] = Field(
         default_factory=default_models,
         min_length=1,
         description=(
@@ -131,6 +94,46 @@ class Settings(BaseModel):
         ),
         json_schema_extra={"group": "Models"},
     )
+    load: LoadPolicy = Field(
+        default="start",
+        description=(
+            "When models are loaded: at `start`, on the first `request`, or `manual`, by `specserve models load` "
+            "alone. A `[[models]]` table may have its own `load`."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    on_load_failure: Literal["exit", "continue"] = Field(
+        default="exit",
+        description=(
+            "What becomes of the server when a model cannot be loaded at start. With `continue` it serves the others, "
+            "and tries that one again when it is asked for."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    unload_after_seconds: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "Unload a model after this long without a request; `0` never. A `[[models]]` table may have its own."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    max_loaded_models: int = Field(
+        default=0,
+        ge=0,
+        description="Most models loaded at once: for one more, the least recently used is unloaded. `0` sets no limit.",
+        json_schema_extra={"group": "Models"},
+    )
+    max_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Most memory, in units of 1,000,000 bytes, for loaded models, beside that of the server itself. "
+            "`0` sets no limit."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
     home: Path | None = Field(
         default=None,
         description="Directory that keeps downloaded weights. By default the user's cache directory.",
@@ -143,6 +146,12 @@ class Settings(BaseModel):
             "Key that clients must send. With none, a server on loopback is open, "
             "and on any other address a random key is made and printed at start."
         ),
+        json_schema_extra={"group": "Access"},
+    )
+    admin_keys: tuple[Annotated[SecretStr, BeforeValidator(_read_key)], ...] = Field(
+        default=(),
+        repr=False,
+        description=("Key that also loads and unloads models. With none, nobody can do that over HTTP."),
         json_schema_extra={"group": "Access"},
     )
     max_concurrent_requests: int = Field(
@@ -199,8 +208,28 @@ class Settings(BaseModel):
 
     @property
     def served_models(self) -> tuple[ModelSettings, ...]:
-        """The models, each with the chat template that is meant for it."""
-        return tuple(replace(model, chat_template=model.chat_template or self.chat_template) for model in self.models)
+        """The models, each with what the server's own settings say where its own do not."""
+        return tuple(
+            replace(
+                model,
+                chat_template=model.chat_template or self.chat_template,
+                load=model.load or self.load,
+                unload_after_seconds=(
+                    self.unload_after_seconds if model.unload_after_seconds is None else model.unload_after_seconds
+                ),
+            )
+            for model in self.models
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """What holds for all models together."""
+        return Bounds(
+            max_concurrent=self.max_concurrent_requests,
+            max_queued=self.max_queued_requests,
+            max_loaded=self.max_loaded_models,
+            max_memory_mb=self.max_memory_mb,
+        )
 
     @field_validator("models", mode="after")
     @classmethod

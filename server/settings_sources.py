@@ -6,13 +6,16 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_origin
 
 from pydantic import ValidationError
 
+from specserve.backends.registry import ModelError
+from specserve.replaced_servers import replaced_settings
 from specserve.settings import Settings, first_problem
+from specserve.toml_lines import line_of
 
 ENVIRONMENT_PREFIX = "SPECSERVE_"
 CONFIG_VARIABLE = "SPECSERVE_CONFIG"
@@ -43,14 +46,53 @@ def load(
         SettingsError: A setting is unknown, or its value is wrong. Values are never repeated: they may be secret.
     """
     environ = os.environ if environ is None else environ
-    config = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    given = {**_from_file(config), **_from_environment(environ), **_from_flags(flags or {})}
+    config = _config_file(environ, config)
+    given = _given(flags or {}, environ, config)
     try:
         return Settings.model_validate({name: value for name, (_, value) in given.items()})
     except ValidationError as error:
         where, why = first_problem(error)
-        origin = given[where.partition("[")[0]][0]
-        raise SettingsError(f"{where} in {origin}: {why}" if origin == str(config) else f"{origin}: {why}") from None
+        raise SettingsError(_located(where, why, given, config)) from None
+
+
+def located(
+    error: ModelError,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> SettingsError:
+    """Say where the settings stand that a model or its backend refuses. The other arguments are those of `load`."""
+    environ = os.environ if environ is None else environ
+    config = _config_file(environ, config)
+    given = _given(flags or {}, environ, config)
+    models = load(flags, environ, config).models
+    places = [place for place, model in enumerate(models) if model.id == error.model_id]
+    if "models" not in given or not places:
+        return SettingsError(str(error))
+    return SettingsError(_located(("models", places[-1], *error.key), str(error), given, config))
+
+
+def _located(where: Sequence[str | int], why: str, given: _Given, config: Path | None) -> str:
+    origin = given[str(where[0])][0] if where else str(config)
+    if origin != str(config) or config is None:
+        return f"{origin}: {why}"
+    line = line_of(config.read_text(encoding="utf-8"), where)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
+    return f"{config}, line {line}: {name}: {why}"
+
+
+def _config_file(environ: Mapping[str, str], config: Path | None) -> Path | None:
+    return config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+
+
+def _given(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None) -> _Given:
+    given = {**_from_file(config), **_from_environment(environ), **_from_flags(flags)}
+    if "models" not in given:
+        try:
+            given = {**replaced_settings(environ), **given}
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+    return given
 
 
 def is_list(name: str) -> bool:
@@ -120,7 +162,8 @@ def _from_file(path: Path | None) -> _Given:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
     for key in data:
         if key not in Settings.model_fields:
-            raise SettingsError(f"unknown setting {key!r} in {path}{_nearest(key, Settings.model_fields)}")
+            line = line_of(path.read_text(encoding="utf-8"), (key,))
+            raise SettingsError(f"{path}, line {line}: unknown setting {key!r}{_nearest(key, Settings.model_fields)}")
     return {name: (str(path), value) for name, value in data.items()}
 
 

@@ -105,6 +105,12 @@ class LocalBackend(Backend):
         return self._engine
 
     @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together: what the engine takes, or the operator's limit if that is less."""
+        longest = self.engine.context_length
+        return min(longest, self.settings.limits.context_length or longest)
+
+    @property
     def capabilities(self) -> Capabilities:
         """Completions always; chat if the model has a template.
 
@@ -123,7 +129,7 @@ class LocalBackend(Backend):
             if self._prompts.takes_effort:
                 chat |= {"reasoning_effort"}
             operations["createChatCompletion"] = chat - _COMPLETION_ONLY
-        return Capabilities(operations, context_length=engine.context_length)
+        return Capabilities(operations, context_length=self.context_length)
 
     def load(self) -> Load:
         """What the engine says; nothing before it is open."""
@@ -186,7 +192,7 @@ class LocalBackend(Backend):
             limit=limit,
             default_limit=None,
             alternatives=alternatives,
-            context_length=self.engine.context_length,
+            context_length=self.context_length,
             param=param,
             engine_ranks="top_logprobs" in self.features,
         )
@@ -200,7 +206,7 @@ class LocalBackend(Backend):
             limit=asked["max_tokens"] if explicit_limit else None,
             default_limit=plan.DEFAULT_COMPLETION_TOKENS,
             alternatives=plan.completion_alternatives(asked, engine_ranks=ranks),
-            context_length=self.engine.context_length,
+            context_length=self.context_length,
             param="prompt",
             echoed=[self._text(prompt) for prompt in listed(asked["prompt"])] if asked["echo"] else (),
             candidates=plan.candidates(asked, engine_scores="logprobs" in self.features),

@@ -138,7 +138,10 @@ class OpenVINOEmbeddings(Backend):
         given_up = threading.Event()
 
         def open_encoder() -> _Encoder:
-            return _Encoder(weights.resolve(self.settings.source, abandon=given_up), self._options)
+            encoder = _Encoder(weights.resolve(self.settings.source, abandon=given_up), self._options)
+            longest = encoder.context_length
+            encoder.context_length = min(longest, self.settings.limits.context_length or longest)
+            return encoder
 
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="embeddings")  # a batch, and tokenizing the next
         try:

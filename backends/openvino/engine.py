@@ -61,6 +61,11 @@ class OpenVINOEngine(Engine):
         self._supervisor = asyncio.create_task(self._supervise(process))
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes in which it runs."""
+        return tuple(pid for pid in (self._process.pid if self._process else None, self._scorer.pid) if pid is not None)
+
+    @property
     def tokenizer(self) -> FastTokenizer:
         """The model's tokenizer."""
         return self._files.tokenizer

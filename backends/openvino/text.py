@@ -75,6 +75,10 @@ class OpenVINOText(LocalBackend):
             self._spawned.end()
             self._spawned = None
 
+    def processes(self) -> tuple[int, ...]:
+        """The engine's process, and the scorer's if it runs."""
+        return self._engine.pids if isinstance(self._engine, OpenVINOEngine) else ()
+
     def _order(self, path: Path) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""
         version = importlib.metadata.version("openvino")

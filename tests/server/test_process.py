@@ -59,7 +59,7 @@ async def lifespan(app):
 routes = [Route("/stream", stream), Route("/wait", wait), Route("/echo", echo, methods=["POST"])]
 app = ShutdownMiddleware(Starlette(routes=routes, lifespan=lifespan))
 settings = Settings(**options)
-registry = Registry(settings.models, max_concurrent=1, max_queued=0)
+registry = Registry(settings.models)
 sys.exit(serve(settings, registry, lambda settings, registry: app))
 """
 

@@ -82,17 +82,17 @@ def test_an_unknown_variable_is_refused_by_name():
 
 def test_an_unknown_key_of_the_file_is_refused_by_name(file):
     path = file("api_key = 'a'")
-    assert refusal(config=path) == f"unknown setting 'api_key' in {path}; did you mean api_keys?"
+    assert refusal(config=path) == f"{path}, line 1: unknown setting 'api_key'; did you mean api_keys?"
 
 
 def test_an_unknown_key_of_a_model_is_refused_by_name(file):
     path = file("[[models]]\nsorce = 'x'")
-    assert refusal(config=path) == f"models[0] in {path}: sorce: unknown setting"
+    assert refusal(config=path) == f"{path}, line 2: models[0].sorce: unknown setting"
 
 
 def test_a_bad_value_is_refused_with_where_it_came_from(file):
     path = file("port = 70000")
-    assert refusal(config=path).startswith(f"port in {path}: input should be less than")
+    assert refusal(config=path).startswith(f"{path}, line 1: port: input should be less than")
     assert refusal(environ={"SPECSERVE_PORT": "x"}).startswith("SPECSERVE_PORT: input should be a valid integer")
     assert refusal(flags={"port": "x"}).startswith("--port: input should be a valid integer")
     assert refusal(flags={"unknown_parameters": "x"}) == "--unknown-parameters: input should be 'reject' or 'ignore'"

@@ -1,0 +1,57 @@
+"""The environment variables of servers that specserve takes the place of, so that their deployments go on working.
+
+| Variable | What it becomes |
+| --- | --- |
+| `HF_MODEL` | the one model that is served: a path, or a name on the Hugging Face hub |
+| `HOTLOAD` | `load`: `start` if true, so that the model is warm before the first request, else `request` |
+| `TORCH_DTYPE` | the option `dtype` of the backend that runs on PyTorch |
+| `ATTN_IMPLEMENTATION` | its option `attn_implementation` |
+
+They count only where no model is configured in any other way, since other programs read variables of these names too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from specserve.backends.registry import BACKENDS
+
+MODEL, EARLY = "HF_MODEL", "HOTLOAD"
+_OPTIONS = {"TORCH_DTYPE": "dtype", "ATTN_IMPLEMENTATION": "attn_implementation"}
+_ON_TORCH = "huggingface"
+
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+def replaced_settings(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
+    """What the variables say, as setting -> (variable, value); empty without `HF_MODEL`.
+
+    Raises:
+        ValueError: They ask for what this version cannot do; the message begins with the variable.
+    """
+    source = environ.get(MODEL, "").strip()
+    if not source:
+        return {}
+    table: dict[str, Any] = {"source": source}
+    options = {option: environ[name] for name, option in _OPTIONS.items() if environ.get(name)}
+    if _ON_TORCH in BACKENDS:
+        table |= {"backend": _ON_TORCH, "options": options}
+        if not Path(source).expanduser().exists():
+            table["source"] = f"hf:{source.removeprefix('hf:')}"
+    elif options:
+        name = next(name for name in _OPTIONS if environ.get(name))
+        raise ValueError(f"{name} is an option of the backend {_ON_TORCH!r}, which this version does not have")
+    elif not Path(source).expanduser().exists():
+        raise ValueError(
+            f"{MODEL} is no file or directory; to load from the hub takes the backend {_ON_TORCH!r}, "
+            "which this version does not have"
+        )
+    settings: dict[str, tuple[str, Any]] = {"models": (MODEL, [table])}
+    early = environ.get(EARLY, "").strip().lower()
+    if early and early not in _TRUE | _FALSE:
+        raise ValueError(f"{EARLY} must be true or false")
+    if early:
+        settings["load"] = (EARLY, "start" if early in _TRUE else "request")
+    return settings
