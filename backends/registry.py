@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from specserve.backends.base import Backend, ModelSettings
@@ -263,9 +264,9 @@ class Registry:
 
     # What models ask of their owner: see `served_model.Owner`.
 
-    async def make_room(self, model: ServedModel) -> None:
-        """Return when a model may be in memory."""
-        await self._room.make(model)
+    def room(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
+        """The context to load a model in."""
+        return self._room.admitted(model)
 
     def changed(self, model: ServedModel) -> None:
         """Pass on that a model is in another state."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from specserve.backends.errors import BackendLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
     from specserve.backends.served_model import ServedModel
 
@@ -48,21 +49,28 @@ class Room:
         self._models = models
         self._lock = asyncio.Lock()
 
-    async def make(self, model: ServedModel) -> None:
-        """Unload others, as long as it takes, until there is room for a model; it has it then.
+    @asynccontextmanager
+    async def admitted(self, model: ServedModel) -> AsyncIterator[None]:
+        """Give a model room, for others that are unloaded for it as long as that takes; it is loaded inside.
 
-        A model in use is unloaded when its requests have finished, and only if all others are in use too.
+        A model in use is unloaded when its requests have finished, and only if all others are in use too. Where memory
+        is limited, models are loaded one after the other and looked at then, when it is known what they take.
 
         Raises:
-            BackendLoadError: There is no other that could be unloaded.
+            BackendLoadError: There is no room, and no other model that could be unloaded; also at the end.
         """
+        if self.fixed:
+            await self._make(model)
+            yield
+            await self._make(model)
+            return
         async with self._lock:  # held while others finish: who asks for room is served in turn
-            while lack := self._lack(model):
-                others = [other for other in self._models() if other.has_room and other is not model]
-                if self.fixed or not others:
-                    raise BackendLoadError(lack)
-                await min(others, key=lambda other: (other.in_use, other.last_used)).unload()
-            model.has_room = True
+            await self._make(model)
+            if self.max_memory_mb:
+                yield
+                await self._make(model)
+                return
+        yield
 
     async def shrink(self) -> None:
         """Unload what nobody uses, if models have grown over the limit."""
@@ -73,6 +81,18 @@ class Room:
                 if len(present) < 2 or not idle:
                     return
                 await min(idle, key=lambda model: model.last_used).unload()
+
+    async def _make(self, model: ServedModel) -> None:
+        while lack := self._lack(model):
+            others = [other for other in self._models() if other.has_room and other is not model]
+            if self.fixed or not others:
+                raise BackendLoadError(lack)
+            ready = [other for other in others if other.state != "loading"]
+            if ready:
+                await min(ready, key=lambda other: (other.in_use, other.last_used)).unload()
+            else:
+                await others[0].settled()
+        model.has_room = True
 
     def _lack(self, model: ServedModel) -> str:
         """What there is too little of for one more model, in words; empty if there is room."""

@@ -21,6 +21,7 @@ from specserve.backends.errors import BackendLoadError, ModelNotFound, Overloade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from specserve.backends.base import Backend, Capabilities, ModelSettings
     from specserve.generated.models import ModelState
@@ -35,8 +36,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 class Owner(Protocol):
     """What a model asks of the registry that it belongs to."""
 
-    async def make_room(self, model: ServedModel) -> None:
-        """Return when the model may be in memory. Raises `BackendLoadError` if there is no room to be made."""
+    def room(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
+        """The context to load the model in; see `Room.admitted`."""
 
     def changed(self, model: ServedModel) -> None:
         """Be told that the model is in another state."""
@@ -221,7 +222,7 @@ class ServedModel:
             raise Overloaded("The model is being loaded, and its queue is full. Please try again later.", retry_after=5)
         self._waiting += 1
         try:
-            await self._settled()
+            await self.settled()
         finally:
             self._waiting -= 1
 
@@ -235,12 +236,12 @@ class ServedModel:
             ModelNotFound: It was taken out of the configuration.
         """
         while self._state == "unloading":
-            await self._settled()
+            await self.settled()
         self._refuse_if_gone()
         if self._state in {"unloaded", "failed"}:
             self._begin("loading", self._load())
         if self._state == "loading":
-            await self._settled()
+            await self.settled()
         self._refuse_if_gone()
         if self.load_error is not None:
             raise Unavailable(f"The model could not be loaded: {self.load_error}")
@@ -248,11 +249,11 @@ class ServedModel:
     async def unload(self) -> None:
         """Let those who hold a lease finish, and unload it; return when that is done."""
         while self._state == "loading":
-            await self._settled()
+            await self.settled()
         if self._state == "loaded":
             self._begin("unloading", self._unload())
         if self._state == "unloading":
-            await self._settled()
+            await self.settled()
 
     async def retire(self) -> None:
         """Unload it as `unload` does, and never load it again: it is served no more."""
@@ -270,7 +271,7 @@ class ServedModel:
         await self._give_back()
         self._enter("unloaded")
 
-    async def _settled(self) -> None:
+    async def settled(self) -> None:
         """Wait for the transition that is under way. Leaves it alone when the one who waits is cancelled."""
         if self._transition is not None:
             await asyncio.wait([self._transition])
@@ -286,13 +287,12 @@ class ServedModel:
 
     async def _load(self) -> None:
         try:
-            await self._owner.make_room(self)
-            backend = self._unused or self._factory(self.settings)
-            self._unused, self._backend = None, backend
-            await backend.start()
-            self.defaults.check(backend.capabilities)
-            self._check_context(backend.capabilities)
-            await self._owner.make_room(self)  # again, now that it can be seen how much it takes
+            async with self._owner.room(self):
+                backend = self._unused or self._factory(self.settings)
+                self._unused, self._backend = None, backend
+                await backend.start()
+                self.defaults.check(backend.capabilities)
+                self._check_context(backend.capabilities)
         except asyncio.CancelledError:
             raise  # only `close` cancels, and gives back what there is
         except Exception as error:  # noqa: BLE001  whatever a backend raises, the server stays up and tells the cause

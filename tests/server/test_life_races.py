@@ -1,0 +1,166 @@
+"""Loading, unloading, asking, leaving and reloading, all at once; and fifty loads and unloads under requests."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+
+import httpx
+import psutil
+import pytest
+from lives import ADMIN, Lives, body, content, until
+from servers import CHAT, running
+
+STEPS = 400
+SHORT, REAL = 50, int(os.environ.get("SPECSERVE_TEST_CYCLES", "3"))
+MODELS = ("a", "b", "c", "d")
+
+
+@pytest.mark.timeout(120)
+def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_left_over(tmp_path):
+    lives = Lives(tmp_path)
+    dice = random.Random(20261121)
+    table = {"load": "request", "options": {"tokens_per_second": 200}}
+    every = [{"id": name, **table} for name in MODELS]
+    every[0] |= {"unload_after_seconds": 0.05}
+    for name in MODELS:
+        lives.mood(name, seconds=0.02)
+    outcomes = Counter()
+
+    async def ask(client, name):
+        text = f"{name} {'x' * dice.randrange(40)}"
+        answer = await client.post("/v1/chat/completions", json=body(name, text))
+        if answer.status_code == 200:
+            assert content(answer) == text
+        outcomes["ask", answer.status_code, answer.status_code != 200 and answer.json()["error"]["code"]] += 1
+
+    async def stream(client, name, most=None):
+        said = []
+        async with client.stream("POST", "/v1/chat/completions", json=body(name, "y" * 30, stream=True)) as response:
+            async for line in response.aiter_lines():
+                said.append(line)
+                if most is not None and len(said) > most:
+                    return
+        if response.status_code == 200:
+            assert said[-2] == "data: [DONE]", said
+        outcomes["stream", response.status_code] += 1
+
+    async def leave(client, name):
+        request = asyncio.create_task(client.post("/v1/chat/completions", json=body(name, "z" * 60)))
+        await asyncio.sleep(dice.random() / 20)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+
+    async def change(client, name, verb):
+        answer = await client.post(f"/v1/models/{name}/{verb}", headers=ADMIN)
+        outcomes[verb, answer.status_code] += 1
+
+    def reload(here):
+        # The last model comes and goes, the one before it gets another engine.
+        models = every[: 4 if here else 3]
+        models[2] = {**models[2], "options": {"tokens_per_second": dice.choice([150, 250])}}
+        lives.write(*models, max_loaded_models=2)
+        os.kill(lives.server.process.pid, signal.SIGHUP)
+
+    async def run():
+        async with lives.client() as client:
+            tasks = []
+            for step in range(STEPS):
+                name = dice.choice(MODELS)
+                act = dice.random()
+                if act < 0.45:
+                    tasks.append(asyncio.create_task(ask(client, name)))
+                elif act < 0.6:
+                    tasks.append(asyncio.create_task(stream(client, name)))
+                elif act < 0.7:
+                    tasks.append(asyncio.create_task(stream(client, name, most=dice.randrange(5))))
+                elif act < 0.8:
+                    tasks.append(asyncio.create_task(leave(client, name)))
+                elif act < 0.88:
+                    tasks.append(asyncio.create_task(change(client, name, "load")))
+                elif act < 0.97:
+                    tasks.append(asyncio.create_task(change(client, name, "unload")))
+                else:
+                    reload(dice.random() < 0.5)
+                if step % 4 == 0:
+                    await asyncio.sleep(dice.random() / 30)
+            await asyncio.gather(*tasks)
+
+    with lives.running(*every, max_loaded_models=2):
+        asyncio.run(run())
+        # Nothing but a model that was not configured at that moment may be refused.
+        assert {key for key in outcomes if key[1] != 200} <= {
+            ("ask", 404, "model_not_found"),
+            *((what, 404) for what in ("stream", "load", "unload")),
+        }, outcomes
+        assert outcomes["ask", 200, False] > STEPS / 4
+        for name in MODELS:
+            lives.change(name, "unload")
+        assert until(lambda: lives.server.health()["num_requests_running"] == 0)
+        health = lives.server.health()
+        assert health["num_requests_waiting"] == 0
+        assert health["models"]["unloaded"] == sum(health["models"].values())
+        assert until(lambda: all(loads == unloads for loads, unloads in map(lives.loads, MODELS)))
+        assert not lives.said("Traceback")
+
+
+def memory(server):
+    """Resident bytes of a server and all its children."""
+    process = psutil.Process(server.process.pid)
+    return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)])
+
+
+async def cycle(client, model, count, ask, seen):
+    """Unload and load a model again and again while requests come; returns what came of those, all of them."""
+    over = False
+
+    async def keep_asking():
+        answers = []
+        while not over:
+            answers.append(await ask())
+        return answers
+
+    asking = [asyncio.create_task(keep_asking()) for _ in range(4)]
+    for _ in range(count):
+        for verb in ("unload", "load"):
+            answer = await client.post(f"/v1/models/{model}/{verb}", headers=ADMIN)
+            assert answer.status_code == 200, answer.text
+        await ask()
+        seen()
+    over = True
+    return [answer for answers in await asyncio.gather(*asking) for answer in answers]
+
+
+def levels(server, model, count, text):
+    """Cycle a model, and look at the memory after each cycle."""
+    seen = []
+
+    async def run():
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+
+            async def ask():
+                request = body(model, text, max_tokens=16)
+                return (await client.post("/v1/chat/completions", json=request)).status_code
+
+            return await cycle(client, model, count, ask, lambda: seen.append(memory(server)))
+
+    statuses = asyncio.run(run())
+    assert set(statuses) == {200}, Counter(statuses)
+    assert len(statuses) >= count
+    return seen, len(statuses)
+
+
+@pytest.mark.timeout(120)
+def test_fifty_loads_and_unloads_lose_no_request_and_no_memory():
+    with running("--model", "echo", "--admin-key", "sk-admin") as server:
+        seen, _ = levels(server, "echo", SHORT, "hello")
+        assert seen[-1] <= seen[0] * 1.1, seen
+
+
+@pytest.mark.timeout(600)
+def test_a_real_model_comes_and_goes_under_requests_and_leaves_no_memory_behind():
+    with running("--model", CHAT, "--admin-key", "sk-admin") as server:
+        seen, requests = levels(server, CHAT, REAL, "Say hello.")
+        print(f"{REAL} cycles, {requests} requests, MB after each: {[round(level / 1e6) for level in seen]}")  # noqa: T201
+        assert seen[-1] <= seen[0] * 1.1, seen
