@@ -33,20 +33,23 @@ def backend_factory(name: str) -> BackendFactory:
     Raises:
         BackendLoadError: There is no such backend, or a library that it needs is not installed.
     """
+    key = ("backend",)
     target = BACKENDS.get(name, name)
     module_name, _, attribute = target.partition(":")
     if not attribute:
         known = ", ".join(sorted(BACKENDS))
-        raise BackendLoadError(f"there is no backend {name!r}; known are {known}, or give 'package.module:callable'")
+        raise BackendLoadError(
+            f"there is no backend {name!r}; known are {known}, or give 'package.module:callable'", key=key
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and module_name.startswith(error.name):
-            raise BackendLoadError(f"backend {name!r}: there is no module {module_name!r}") from error
+            raise BackendLoadError(f"backend {name!r}: there is no module {module_name!r}", key=key) from error
         raise missing_library(name, error) from error
     factory: BackendFactory | None = getattr(module, attribute, None)
     if factory is None:
-        raise BackendLoadError(f"backend {name!r}: module {module_name!r} has no {attribute!r}")
+        raise BackendLoadError(f"backend {name!r}: module {module_name!r} has no {attribute!r}", key=key)
     return factory
 
 

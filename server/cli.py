@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import re
 import sys
 from typing import Any, NamedTuple
 
 import click
+
+from specserve.extras import modules_of
 
 
 class _Row(NamedTuple):
@@ -66,17 +66,9 @@ def _say_what_to_install(error: ModuleNotFoundError, command: str | None) -> Exc
     # Imported only now: it is slow.
     default_backend: str = importlib.import_module("specserve.catalogue").DEFAULT_BACKEND
     for extra in (*COMMANDS[command].extras, default_backend) if command in COMMANDS else ():
-        if missing in _modules_of(extra):
+        if missing in modules_of(extra):
             return click.ClickException(f"specserve {command} needs: pip install 'specserve[{extra}]'")
     return error
-
-
-def _modules_of(extra: str) -> set[str]:
-    """The modules that an extra brings, which all are named like their distributions."""
-    requirements = importlib.metadata.requires("specserve") or []
-    marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(extra)}['\"]")
-    names = (re.match(r"[\w.-]+", requirement) for requirement in requirements if marker.search(requirement))
-    return {name[0].replace("-", "_").lower() for name in names if name}
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

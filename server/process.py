@@ -19,7 +19,7 @@ import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from specserve import announcement, listening, logs
+from specserve import announcement, listening, logs, optional_backends
 from specserve.auth import generate_key, is_loopback
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.registry import Registry
@@ -67,6 +67,7 @@ def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app
         made_key = generate_key()
         settings = settings.model_copy(update={"api_keys": (SecretStr(made_key),)})
     try:
+        optional_backends.check(registry)
         sockets = listening.bind(settings.host, settings.port)
         announcement.loading(settings.served_models)
         start = _Start(registry, lambda: app_factory(settings, registry))

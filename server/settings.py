@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from specserve.backends.base import LoadPolicy, ModelSettings
 from specserve.backends.registry import Bounds
@@ -234,9 +235,10 @@ class Settings(BaseModel):
     @field_validator("models", mode="after")
     @classmethod
     def _ids_are_unique(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
-        seen: set[str] = set()
-        for model in models:
-            if model.id in seen:
-                raise ValueError(f"two models have the id {model.id!r}")
-            seen.add(model.id)
+        ids = [model.id for model in models]
+        for place, model_id in enumerate(ids):
+            if model_id in ids[:place]:
+                why = PydanticCustomError("duplicate", f"two models have the id {model_id!r}")
+                where = InitErrorDetails(type=why, loc=(place, "id"), input=model_id)
+                raise ValidationError.from_exception_data("models", [where])
         return models
