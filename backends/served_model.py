@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from specserve.backends.admission import Admission
@@ -302,7 +303,7 @@ class ServedModel:
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             self._enter("failed")
         else:
-            self.capabilities = backend.capabilities
+            self.capabilities = self._limited(backend.capabilities)
             self.error, self._pause = None, _FIRST_PAUSE
             self.last_used = time.monotonic()
             self._enter("loaded")
@@ -329,6 +330,11 @@ class ServedModel:
             message = "its backend cannot keep a limit of 'context_length'"
             raise BackendLoadError(message, key=("limits", "context_length"))
 
+    def _limited(self, capabilities: Capabilities) -> Capabilities:
+        """What the model can do, within what the operator lets it."""
+        limits = (capabilities.max_output_tokens, self.settings.limits.max_output_tokens)
+        return replace(capabilities, max_output_tokens=min((n for n in limits if n is not None), default=None))
+
     def _watch_idleness(self) -> None:
         seconds = self.settings.unload_after_seconds
         if seconds and not self._leases and self._state == "loaded":
@@ -348,6 +354,8 @@ class ServedModel:
     def adopt(self, other: ServedModel, max_concurrent: int, max_queued: int) -> None:
         """Go on with the settings of another, which `takes` allows."""
         self.settings, self.defaults = other.settings, other.defaults
+        if self._backend is not None and self._state in _USABLE:
+            self.capabilities = self._limited(self._backend.capabilities)
         self.admission.resize(*self._doors(max_concurrent, max_queued))
         if self._idle is not None:
             self._idle.cancel()

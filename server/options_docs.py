@@ -24,10 +24,16 @@ def rewrite(text: str) -> str:
 def _table(module: str, name: str) -> str:
     options: type[BaseModel] = getattr(importlib.import_module(module), name)
     rows = [
-        f"| `{key}` | {'' if field.default is None else f'`{json.dumps(field.default)}`'} | {field.description} |\n"
+        f"| `{key}` | {_default(field.default)} | {field.description} |\n"
         for key, field in options.model_fields.items()
     ]
     return "| Option | Default | Meaning |\n|---|---|---|\n" + "".join(rows)
+
+
+def _default(value: object) -> str:
+    """A default, unless it is as good as none."""
+    nothing = value is None or isinstance(value, BaseModel) or (not value and isinstance(value, str | list | dict))
+    return "" if nothing else f"`{json.dumps(value)}`"
 
 
 @click.command()

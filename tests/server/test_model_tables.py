@@ -1,6 +1,8 @@
 """What a `[[models]]` table may say, what becomes of it in requests, and where its faults are told to be."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +13,7 @@ from specserve.serve_cli import serve
 from specserve.settings_sources import SettingsError, load
 from specserve.toml_lines import line_of
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"
 FILE = """\
 # what is served
 port = 1
@@ -68,7 +71,16 @@ def test_the_table_says_all_there_is_to_say(tmp_path):
     assert second.defaults == {"temperature": 0, "stop": ["x"]}
 
 
-def refusal(text, tmp_path):
+def test_the_sample_of_the_documentation_is_accepted_and_its_fault_told_as_it_says(tmp_path):
+    blocks = re.findall(r"```(?:toml)?\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    sample, fault = blocks[0], blocks[1]
+    config = tmp_path / "specserve.toml"
+    config.write_text(sample)
+    assert [model.id for model in load(environ={}, config=config).models] == ["chat", "parrot"]
+    assert f"specserve serve: {refusal(sample.replace('context_length', 'context_lenght'), tmp_path, '')}\n" == fault
+
+
+def refusal(text, tmp_path, at=", "):
     """What `specserve serve` says of a file, without the file's name."""
     config = tmp_path / "specserve.toml"
     config.write_text(text)
@@ -78,7 +90,7 @@ def refusal(text, tmp_path):
     assert result.exit_code == 2
     last = result.stderr.splitlines()[-1]
     assert last.startswith(f"Error: {config}, ")
-    return last.removeprefix(f"Error: {config}, ")
+    return last.removeprefix(f"Error: {config if at else config.parent}{at or '/'}")
 
 
 ECHO = "[[models]]\nid = 'x'\nbackend = 'echo'\n"
