@@ -223,7 +223,7 @@ class Registry:
             self._retiring.add(model)
             self._do(self._retire(model))
         for model in self._loaded_at_start():
-            if model.state == "unloaded":
+            if model.state == "failed" or model not in before.values():
                 self._do(self._load_later(model))
         return Changes(
             added=sorted(now.keys() - before.keys()),
@@ -272,8 +272,9 @@ class Registry:
         return self._room.admitted(model)
 
     def changed(self, model: ServedModel) -> None:
-        """Pass on that a model is in another state."""
-        self.observe(model)
+        """Pass on that a model is in another state; that nobody can be told must not keep it from being so."""
+        with contextlib.suppress(Exception):
+            self.observe(model)
 
     def explain(self, model: ServedModel, error: Exception) -> Exception:
         """Say what to do about a library that is missing."""

@@ -26,7 +26,9 @@ class Lives:
     def mood(self, model, **mood):
         """Say how the next load of a model goes."""
         path = self._source(model)
-        path.write_text(json.dumps(mood))
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(mood))
+        fresh.replace(path)
         return path
 
     def _source(self, model):
@@ -51,6 +53,23 @@ class Lives:
         self.write(*models, **settings)
         with running("--config", str(self.config), environ={"PYTHONPATH": TESTS}) as self.server:
             yield self
+
+    @contextmanager
+    def serving(self, *models, **settings):
+        """Have the server that runs serve other models."""
+        self.write(*models, **settings)
+        self.hang_up()
+        early = [m if isinstance(m, str) else m["id"] for m in models if isinstance(m, str) or "load" not in m]
+        assert until(lambda: all(self.states()[model] in {"loaded", "failed"} for model in early))
+        yield self
+
+    def forget(self):
+        """Have the server that runs serve nothing that a test knows of."""
+        with self.serving({"id": "nobody", "load": "manual"}):
+            used = {path.name.removesuffix(".json") for path in self.folder.glob("*.json")}
+            assert until(lambda: all(loads == unloads for loads, unloads in map(self.loads, used)))
+            for path in self.folder.glob("*.json*"):
+                path.unlink()
 
     def loads(self, model):
         """Loads and unloads that came to their end so far, as (loads, unloads)."""

@@ -1,13 +1,15 @@
 """`echo`, with loads that a test directs: the model's source is a file that says in JSON how the next one goes.
 
-``{"seconds": how long it takes, "fail": why it fails, "crash": true, "megabytes": what its own process takes}``; each
-load and each unload that comes to its end leaves a sign in the file beside it, which ends in ``.log``.
+``{"fail": why it fails, "crash": true, "megabytes": what its own process takes}``. As long as it says ``"hold": true`` a load
+does not end, and with ``"pause": true`` an answer does not go on after its beginning. Each load and each unload that comes to
+its end leaves a sign in the file beside it, which ends in ``.log``.
 """
 
 import asyncio
 import json
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 from specserve.backends.echo import Echo
@@ -23,8 +25,8 @@ class Moody(Echo):
         self._counted = False
 
     async def start(self):
-        mood = self._mood()
-        await asyncio.sleep(mood.get("seconds", 0))
+        while (mood := self._mood()).get("hold"):
+            await asyncio.sleep(0.02)
         if "megabytes" in mood:
             await asyncio.to_thread(self._hold, mood["megabytes"])
         if mood.get("crash"):
@@ -34,6 +36,13 @@ class Moody(Echo):
         await super().start()
         self._note("+")
         self._counted = True
+
+    async def chat(self, request, call):
+        async with aclosing(super().chat(request, call)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+                while self._mood().get("pause"):
+                    await asyncio.sleep(0.02)
 
     def _mood(self):
         return json.loads(Path(self.settings.source).read_text())

@@ -21,6 +21,9 @@ def event_payloads(_context, response):
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
     """Ask for a model that exists, mostly, and for few tokens: the protocol is on trial, not the machine."""
+    name = (case.path_parameters or {}).get("model")
+    if isinstance(name, str) and len(name) % 5:
+        case.path_parameters["model"] = CHAT
     body = case.body
     if not isinstance(body, dict):
         return

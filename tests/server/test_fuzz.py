@@ -6,10 +6,28 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import CHAT, EMBED
+from servers import CHAT, EMBED, running
 
 HOOKS = Path(__file__).parent / "fuzz_hooks.py"
 CONFIG = Path(__file__).parent / "schemathesis.toml"
+
+
+def fuzz(url, folder, models, *options):
+    done = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIG, "run", f"{url}/openapi.json", *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        cwd=folder,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": str(HOOKS),
+            "FUZZ_CHAT_MODEL": models[0],
+            "FUZZ_EMBEDDING_MODEL": models[1],
+        },
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
 @pytest.mark.timeout(600)
@@ -22,19 +40,12 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
     ],
 )
 def test_no_5xx_no_undocumented_status_no_schema_violation(request, tmp_path, server, models):
-    url = request.getfixturevalue(server).url
-    done = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "--config-file", CONFIG, "run", f"{url}/openapi.json"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=580,
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "SCHEMATHESIS_HOOKS": str(HOOKS),
-            "FUZZ_CHAT_MODEL": models[0],
-            "FUZZ_EMBEDDING_MODEL": models[1],
-        },
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    fuzz(request.getfixturevalue(server).url, tmp_path, models)
+
+
+def test_nor_when_an_administrator_loads_and_unloads(tmp_path):
+    with running(
+        "--model", "echo", "--validate-responses", "--api-key", "sk-user", "--admin-key", "sk-admin"
+    ) as server:
+        admin = ("--header", "Authorization: Bearer sk-admin", "--include-path-regex", "models|health")
+        fuzz(server.url, tmp_path, ("echo", "echo"), *admin)

@@ -12,20 +12,19 @@ import pytest
 from lives import ADMIN, Lives, body, content, until
 from servers import CHAT, running
 
-STEPS = 400
+STEPS = 200
 SHORT, REAL = 50, int(os.environ.get("SPECSERVE_TEST_CYCLES", "3"))
 MODELS = ("a", "b", "c", "d")
 
 
 @pytest.mark.timeout(120)
-def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_left_over(tmp_path):
+@pytest.mark.parametrize("bounds", [{"max_loaded_models": 2}, {"max_memory_mb": 250}], ids=min)
+def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_left_over(tmp_path, bounds):
     lives = Lives(tmp_path)
     dice = random.Random(20261121)
-    table = {"load": "request", "options": {"tokens_per_second": 200}}
+    table = {"load": "request", "memory_mb": 100, "options": {"tokens_per_second": 200}}
     every = [{"id": name, **table} for name in MODELS]
     every[0] |= {"unload_after_seconds": 0.05}
-    for name in MODELS:
-        lives.mood(name, seconds=0.02)
     outcomes = Counter()
 
     async def ask(client, name):
@@ -60,7 +59,7 @@ def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_l
         # The last model comes and goes, the one before it gets another engine.
         models = every[: 4 if here else 3]
         models[2] = {**models[2], "options": {"tokens_per_second": dice.choice([150, 250])}}
-        lives.write(*models, max_loaded_models=2)
+        lives.write(*models, **bounds)
         os.kill(lives.server.process.pid, signal.SIGHUP)
 
     async def run():
@@ -87,7 +86,7 @@ def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_l
                     await asyncio.sleep(dice.random() / 30)
             await asyncio.gather(*tasks)
 
-    with lives.running(*every, max_loaded_models=2):
+    with lives.running(*every, **bounds):
         asyncio.run(run())
         # Nothing but a model that was not configured at that moment may be refused.
         assert {key for key in outcomes if key[1] != 200} <= {

@@ -12,8 +12,23 @@ LONG = "word " * 20  # 50 tokens of echo
 
 
 @pytest.fixture
-def lives(tmp_path):
+def apart(tmp_path):
+    """For a server of the test's own."""
     return Lives(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    lives = Lives(tmp_path_factory.mktemp("lives"))
+    with lives.running({"id": "nobody", "load": "manual"}):
+        yield lives
+
+
+@pytest.fixture
+def lives(shared):
+    """The server of this file, with nothing left of the test before."""
+    shared.forget()
+    return shared
 
 
 async def stream_text(client, model, text=LONG, started=None):
@@ -34,8 +49,8 @@ async def stream_text(client, model, text=LONG, started=None):
 
 
 def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(lives):
-    lives.mood("late", seconds=0.5)
-    with lives.running({"id": "late", "load": "request"}):
+    lives.mood("late", hold=True)
+    with lives.serving({"id": "late", "load": "request"}):
         assert lives.states() == {"late": "unloaded"}
         assert "capabilities" not in httpx.get(f"{lives.server.url}/v1/models/late").json()
 
@@ -46,6 +61,7 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(lives):
                 await become(lambda: lives.server.health()["models"]["loading"] == 1)
                 await become(lambda: lives.server.health()["num_requests_waiting"] == 30)
                 assert lives.server.health()["status"] == "loading"
+                lives.mood("late")
                 return await asked
 
         assert [content(answer) for answer in asyncio.run(ask())] == [f"hello {i}" for i in range(30)]
@@ -63,15 +79,17 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(lives):
 
 
 def test_those_who_wait_for_a_load_are_bounded_by_the_queue(lives):
-    lives.mood("late", seconds=1)
+    lives.mood("late", hold=True)
     limits = {"max_concurrent_requests": 2, "max_queued_requests": 3}
-    with lives.running({"id": "late", "load": "request", "limits": limits}):
+    with lives.serving({"id": "late", "load": "request", "limits": limits}):
 
         async def ask():
             async with lives.client() as client:
-                return await asyncio.gather(
-                    *(client.post("/v1/chat/completions", json=body("late")) for _ in range(12))
-                )
+                asked = [asyncio.create_task(client.post("/v1/chat/completions", json=body("late"))) for _ in range(12)]
+                await become(lambda: sum(request.done() for request in asked) == 7)
+                assert lives.server.health()["num_requests_waiting"] == 5
+                lives.mood("late")
+                return await asyncio.gather(*asked)
 
         answers = asyncio.run(ask())
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 7
@@ -81,18 +99,26 @@ def test_those_who_wait_for_a_load_are_bounded_by_the_queue(lives):
 
 
 def test_who_leaves_while_a_model_loads_gives_up_his_place_and_not_the_load(lives):
-    lives.mood("late", seconds=1)
+    lives.mood("late", hold=True)
     limits = {"max_concurrent_requests": 1, "max_queued_requests": 0}
-    with lives.running({"id": "late", "load": "request", "limits": limits}):
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{lives.server.url}/v1/chat/completions", json=body("late"), timeout=0.3)
-        assert until(lambda: lives.server.health()["num_requests_waiting"] == 0)
+    with lives.serving({"id": "late", "load": "request", "limits": limits}):
+
+        async def leave():
+            async with lives.client() as client:
+                asked = asyncio.create_task(client.post("/v1/chat/completions", json=body("late")))
+                await become(lambda: lives.server.health()["num_requests_waiting"] == 1)
+                asked.cancel()
+                await become(lambda: lives.server.health()["num_requests_waiting"] == 0)
+
+        asyncio.run(leave())
+        assert lives.states() == {"late": "loading"}
+        lives.mood("late")
         assert content(lives.ask("late")) == "hello"
         assert lives.loads("late") == (1, 0)
 
 
 def test_a_model_that_is_loaded_by_hand_waits_for_the_hand(lives):
-    with lives.running({"id": "org/hand", "aliases": ["thumb"], "load": "manual"}):
+    with lives.serving({"id": "org/hand", "aliases": ["thumb"], "load": "manual"}):
         refusal = lives.ask("org/hand")
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (503, "service_unavailable")
         loaded = lives.change("org/hand", "load")
@@ -107,20 +133,20 @@ def test_a_model_that_is_loaded_by_hand_waits_for_the_hand(lives):
 
 
 @pytest.mark.parametrize("verb", ["load", "unload"])
-def test_only_an_admin_key_loads_and_unloads(lives, verb):
-    lives.write("one", api_keys=["sk-user"])
-    with lives.running("one", api_keys=["sk-user"]):
-        assert lives.change("one", verb, headers={}).status_code == 401
-        assert lives.change("one", verb, headers={"Authorization": "Bearer sk-wrong"}).status_code == 401
-        refusal = lives.change("one", verb, headers={"Authorization": "Bearer sk-user"})
+def test_only_an_admin_key_loads_and_unloads(apart, verb):
+    apart.write("one", api_keys=["sk-user"])
+    with apart.running("one", api_keys=["sk-user"]):
+        assert apart.change("one", verb, headers={}).status_code == 401
+        assert apart.change("one", verb, headers={"Authorization": "Bearer sk-wrong"}).status_code == 401
+        refusal = apart.change("one", verb, headers={"Authorization": "Bearer sk-user"})
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (403, "permission_denied")
-        assert lives.change("one", verb).status_code == 200
-        assert lives.change("none", verb).status_code == 404
-        url = f"{lives.server.url}/v1/models/one/{verb}"
+        assert apart.change("one", verb).status_code == 200
+        assert apart.change("none", verb).status_code == 404
+        url = f"{apart.server.url}/v1/models/one/{verb}"
         wrong = httpx.get(url, headers=ADMIN)
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
         # An admin key opens everything else too.
-        assert httpx.get(f"{lives.server.url}/v1/models", headers=ADMIN).status_code == 200
+        assert httpx.get(f"{apart.server.url}/v1/models", headers=ADMIN).status_code == 200
 
 
 def test_without_admin_keys_nobody_loads_and_unloads(echo):
@@ -131,7 +157,7 @@ def test_without_admin_keys_nobody_loads_and_unloads(echo):
 
 def test_a_load_that_fails_tells_its_cause_and_is_tried_again_after_a_pause(lives):
     lives.mood("sick", fail="there is no such file", megabytes=1)
-    with lives.running("well", {"id": "sick", "load": "request"}):
+    with lives.serving("well", {"id": "sick", "load": "request"}):
         refusal = lives.ask("sick")
         assert refusal.status_code == 503
         assert "there is no such file" in refusal.json()["error"]["message"]
@@ -152,7 +178,7 @@ def test_a_load_that_fails_tells_its_cause_and_is_tried_again_after_a_pause(live
 
 def test_by_hand_a_failed_model_is_loaded_without_a_pause(lives):
     lives.mood("sick", fail="no")
-    with lives.running({"id": "sick", "load": "manual"}):
+    with lives.serving({"id": "sick", "load": "manual"}):
         refusal = lives.change("sick", "load")
         assert (refusal.status_code, refusal.json()["error"]["message"]) == (503, "The model could not be loaded: no")
         assert "could not be loaded: no" in lives.ask("sick").json()["error"]["message"]
@@ -162,26 +188,27 @@ def test_by_hand_a_failed_model_is_loaded_without_a_pause(lives):
 
 def test_what_a_crash_of_a_backend_says_stays_in_the_log(lives):
     lives.mood("sick", crash=True)
-    with lives.running({"id": "sick", "load": "request"}):
+    with lives.serving({"id": "sick", "load": "request"}):
         refusal = lives.ask("sick")
         assert refusal.status_code == 503
         assert "secret" not in refusal.text + httpx.get(f"{lives.server.url}/v1/models").text
         assert until(lambda: lives.said("RuntimeError: secret detail"))
 
 
-def test_at_start_a_failure_ends_the_server_or_not_as_the_operator_wants(lives):
-    lives.mood("sick", fail="no such file")
-    with pytest.raises(AssertionError, match=r"specserve: model 'sick': no such file\n"), lives.running("well", "sick"):
+def test_at_start_a_failure_ends_the_server_or_not_as_the_operator_wants(apart):
+    apart.mood("sick", fail="no such file")
+    with pytest.raises(AssertionError, match=r"specserve: model 'sick': no such file\n"), apart.running("well", "sick"):
         pass
-    with lives.running("well", "sick", on_load_failure="continue"):
-        assert lives.states() == {"well": "loaded", "sick": "failed"}
-        assert lives.said("sick  could not be loaded: no such file")
-        lives.mood("sick")
-        assert until(lambda: lives.ask("sick").status_code == 200)
+    with apart.running("well", "sick", on_load_failure="continue"):
+        assert apart.states() == {"well": "loaded", "sick": "failed"}
+        assert apart.said("sick  could not be loaded: no such file")
+        apart.mood("sick")
+        assert until(lambda: apart.ask("sick").status_code == 200)
 
 
 def test_an_unload_lets_what_was_accepted_finish_and_what_comes_meanwhile_loads_again(lives):
-    with lives.running({"id": "busy", **SLOW}):
+    lives.mood("busy", pause=True)
+    with lives.serving("busy"):
 
         async def run():
             async with lives.client() as client:
@@ -194,6 +221,7 @@ def test_an_unload_lets_what_was_accepted_finish_and_what_comes_meanwhile_loads_
                 await become(lambda: lives.server.health()["num_requests_waiting"] == 1)
                 assert not unload.done()
                 assert lives.loads("busy") == (1, 0)
+                lives.mood("busy")
                 return await stream, await unload, await late
 
         said, unloaded, late = asyncio.run(run())
@@ -204,7 +232,8 @@ def test_an_unload_lets_what_was_accepted_finish_and_what_comes_meanwhile_loads_
 
 
 def test_an_unload_ends_when_the_last_client_leaves(lives):
-    with lives.running({"id": "busy", "load": "manual", "options": {"tokens_per_second": 1}}):
+    lives.mood("busy", pause=True)
+    with lives.serving({"id": "busy", "load": "manual"}):
         lives.change("busy", "load")
 
         async def run():
@@ -222,8 +251,7 @@ def test_an_unload_ends_when_the_last_client_leaves(lives):
 
 
 def test_the_least_recently_used_makes_room_and_never_one_that_generates(lives):
-    models = [{"id": name, "load": "request", **SLOW} for name in "abc"]
-    with lives.running(*models, max_loaded_models=2):
+    with lives.serving(*({"id": name, "load": "request"} for name in "abc"), max_loaded_models=2):
         lives.ask("a", "x")
         lives.ask("b", "x")
         lives.ask("a", "x")
@@ -233,11 +261,12 @@ def test_the_least_recently_used_makes_room_and_never_one_that_generates(lives):
         async def run():
             async with lives.client() as client:
                 started = asyncio.Event()
+                lives.mood("a", pause=True)
                 stream = asyncio.create_task(stream_text(client, "a", started=started))
                 await started.wait()
                 await client.post("/v1/chat/completions", json=body("c", "x"))
                 answer = await client.post("/v1/chat/completions", json=body("b", "x"))
-                assert not stream.done()
+                lives.mood("a")
                 return await stream, answer, lives.states()
 
         said, answer, states = asyncio.run(run())
@@ -246,7 +275,7 @@ def test_the_least_recently_used_makes_room_and_never_one_that_generates(lives):
 
 
 def test_where_all_are_in_use_the_next_waits_until_one_has_finished(lives):
-    with lives.running(*({"id": name, "load": "request", **SLOW} for name in "ab"), max_loaded_models=1):
+    with lives.serving(*({"id": name, "load": "request", **SLOW} for name in "ab"), max_loaded_models=1):
 
         async def run():
             async with lives.client() as client:
@@ -260,10 +289,10 @@ def test_where_all_are_in_use_the_next_waits_until_one_has_finished(lives):
         assert sum(lives.loads(name)[0] - lives.loads(name)[1] for name in "ab") == 1
 
 
-def test_more_models_at_start_than_may_be_loaded_are_an_error(lives):
+def test_more_models_at_start_than_may_be_loaded_are_an_error(apart):
     with (
         pytest.raises(AssertionError, match="'max_loaded_models' is 1, and as many models are loaded"),
-        lives.running("a", "b", max_loaded_models=1),
+        apart.running("a", "b", max_loaded_models=1),
     ):
         pass
 
@@ -272,7 +301,7 @@ def test_memory_is_measured_and_the_least_recently_used_makes_room(lives):
     for name in "abc":
         lives.mood(name, megabytes=60)
     # Each takes 60 MB and what an interpreter takes, some 10.
-    with lives.running(*({"id": name, "load": "request"} for name in "abc"), max_memory_mb=180):
+    with lives.serving(*({"id": name, "load": "request"} for name in "abc"), max_memory_mb=180):
         for name in "abc":
             assert content(lives.ask(name)) == "hello"
         assert lives.states() == {"a": "unloaded", "b": "loaded", "c": "loaded"}
@@ -286,14 +315,14 @@ def test_memory_is_measured_and_the_least_recently_used_makes_room(lives):
 
 def test_a_declared_size_counts_instead(lives):
     models = [{"id": name, "load": "request", "memory_mb": 100} for name in "ab"]
-    with lives.running(*models, {"id": "c", "load": "request", "memory_mb": 300}, max_memory_mb=200):
+    with lives.serving(*models, {"id": "c", "load": "request", "memory_mb": 300}, max_memory_mb=200):
         assert [content(lives.ask(name)) for name in "ab"] == ["hello"] * 2
         assert lives.states() == {"a": "loaded", "b": "loaded", "c": "unloaded"}
         assert "it takes 300 MB" in lives.ask("c").json()["error"]["message"]
 
 
 def test_an_idle_model_is_unloaded_and_comes_back(lives):
-    with lives.running({"id": "idle", "unload_after_seconds": 0.3, **SLOW}, "stays"):
+    with lives.serving({"id": "idle", "unload_after_seconds": 0.3, **SLOW}, "stays"):
 
         async def run():
             async with lives.client() as client:

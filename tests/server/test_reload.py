@@ -7,7 +7,6 @@ import httpx
 import pytest
 from lives import Lives, become, body, content, until
 
-SLOW = {"options": {"tokens_per_second": 20}}
 LONG = "word " * 20
 
 
@@ -37,7 +36,8 @@ def test_models_are_added_and_removed(lives):
 
 
 def test_a_stream_of_a_removed_model_goes_on_to_its_end(lives):
-    reload(lives, "first", {"id": "leaving", **SLOW})
+    lives.mood("leaving", pause=True)
+    reload(lives, "first", "leaving")
     assert until(lambda: lives.states()["leaving"] == "loaded")
 
     async def run():
@@ -50,6 +50,7 @@ def test_a_stream_of_a_removed_model_goes_on_to_its_end(lives):
             await asyncio.to_thread(reload, lives, "first")
             refused = await client.post("/v1/chat/completions", json=body("leaving"))
             assert lives.loads("leaving")[1] == 0
+            lives.mood("leaving")
             return refused, [line async for line in lines if line]
 
     refused, lines = asyncio.run(run())
@@ -118,7 +119,7 @@ def test_what_takes_effect_at_the_next_start_only_is_named(lives):
 
 
 def test_requests_that_wait_for_a_model_that_is_removed_are_answered(lives):
-    lives.mood("late", seconds=0.7)
+    lives.mood("late", hold=True)
     reload(lives, "first", {"id": "late", "load": "request"})
 
     async def run():
@@ -126,6 +127,7 @@ def test_requests_that_wait_for_a_model_that_is_removed_are_answered(lives):
             asked = [asyncio.create_task(client.post("/v1/chat/completions", json=body("late"))) for _ in range(5)]
             await become(lambda: lives.server.health()["num_requests_waiting"] == 5)
             await asyncio.to_thread(reload, lives, "first")
+            lives.mood("late")
             return await asyncio.gather(*asked)
 
     assert [content(answer) for answer in asyncio.run(run())] == ["hello"] * 5
