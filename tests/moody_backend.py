@@ -1,8 +1,8 @@
 """`echo`, with loads that a test directs: the model's source is a file that says in JSON how the next one goes.
 
-``{"fail": why it fails, "crash": true, "megabytes": what its own process takes}``. As long as it says ``"hold": true`` a load
-does not end, and with ``"pause": true`` an answer does not go on after its beginning. Each load and each unload that comes to
-its end leaves a sign in the file beside it, which ends in ``.log``.
+``{"fail": why it fails, "crash": true, "megabytes": what its own process takes}``. As long as it says ``"hold": true``
+a load does not end, and with ``"pause": true`` an answer does not go on after its beginning. Each load and each unload
+that comes to its end leaves a sign in the file beside it, which ends in ``.log``.
 """
 
 import asyncio

@@ -132,21 +132,20 @@ def test_a_model_that_is_loaded_by_hand_waits_for_the_hand(lives):
         assert lives.loads("org/hand") == (1, 1)
 
 
-@pytest.mark.parametrize("verb", ["load", "unload"])
-def test_only_an_admin_key_loads_and_unloads(apart, verb):
-    apart.write("one", api_keys=["sk-user"])
+def test_only_an_admin_key_loads_and_unloads(apart):
     with apart.running("one", api_keys=["sk-user"]):
-        assert apart.change("one", verb, headers={}).status_code == 401
-        assert apart.change("one", verb, headers={"Authorization": "Bearer sk-wrong"}).status_code == 401
-        refusal = apart.change("one", verb, headers={"Authorization": "Bearer sk-user"})
-        assert (refusal.status_code, refusal.json()["error"]["code"]) == (403, "permission_denied")
-        assert apart.change("one", verb).status_code == 200
-        assert apart.change("none", verb).status_code == 404
-        url = f"{apart.server.url}/v1/models/one/{verb}"
-        wrong = httpx.get(url, headers=ADMIN)
-        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+        for verb in ("unload", "load"):
+            assert apart.change("one", verb, headers={}).status_code == 401
+            assert apart.change("one", verb, headers={"Authorization": "Bearer sk-wrong"}).status_code == 401
+            refusal = apart.change("one", verb, headers={"Authorization": "Bearer sk-user"})
+            assert (refusal.status_code, refusal.json()["error"]["code"]) == (403, "permission_denied")
+            assert apart.change("one", verb).json()["state"] == f"{verb}ed"
+            assert apart.change("none", verb).status_code == 404
+            wrong = httpx.get(f"{apart.server.url}/v1/models/one/{verb}", headers=ADMIN)
+            assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
         # An admin key opens everything else too.
         assert httpx.get(f"{apart.server.url}/v1/models", headers=ADMIN).status_code == 200
+        assert apart.loads("one") == (2, 1)
 
 
 def test_without_admin_keys_nobody_loads_and_unloads(echo):
