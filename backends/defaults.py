@@ -63,7 +63,7 @@ class Defaults:
             if name not in _NAMES:
                 known = ", ".join(sorted(_NAMES))
                 raise BackendLoadError(f"{name!r} cannot have a default; known are {known}", key=("defaults", name))
-        self._values: dict[str, dict[str, Any]] = {}
+        self._values: dict[str, dict[str, tuple[Any, Any]]] = {}  # as in JSON, and as in the generated model
         for operation, (kind, least) in _TEXT.items():
             own = {name: value for name, value in values.items() if name in kind.model_fields}
             body = json.dumps({"model": "x", **least, **own})
@@ -78,7 +78,7 @@ class Defaults:
                 message = f"default {over[0]!r} is over the model's limit of {most_tokens} tokens"
                 raise BackendLoadError(message, key=("defaults", over[0]))
             # Not by attribute: reading a parameter that the published API calls deprecated would warn.
-            self._values[operation] = {name: vars(request)[name] for name in own}
+            self._values[operation] = {name: (value, vars(request)[name]) for name, value in own.items()}
 
     def check(self, capabilities: Capabilities) -> None:
         """Check that each has an effect on what a loaded model does.
@@ -95,12 +95,13 @@ class Defaults:
             message = "its backend cannot keep a limit of 'max_output_tokens'"
             raise BackendLoadError(message, key=("limits", "max_output_tokens"))
 
-    def apply(self, operation: str, body: Body, supported: frozenset[str]) -> Body:
+    def apply(self, operation: str, body: Body, raw: dict[str, Any], supported: frozenset[str]) -> Body:
         """Fill in what a request does not say.
 
         Args:
             operation: The operationId.
             body: The request. A parameter that is null is one that it does not say.
+            raw: The same as it came, in JSON; it is filled in in place.
             supported: The parameters that have an effect there.
 
         Raises:
@@ -108,20 +109,21 @@ class Defaults:
         """
         if operation not in _TEXT:
             return body
-        said = {name for name, value in vars(body).items() if name in body.model_fields_set and value is not None}
+        said = {name for name, value in raw.items() if value is not None}
         if said.intersection(_LIMIT_NAMES):
             said.update(_LIMIT_NAMES)
         values = {
             name: value for name, value in self._values[operation].items() if name not in said and name in supported
         }
-        most_tokens = self._most_tokens
-        if most_tokens is not None:
-            limits = {name: vars(body)[name] for name in _LIMIT_NAMES if name in body.model_fields_set}
-            for name, limit in limits.items():
-                if limit is not None and limit > most_tokens:
-                    raise UnsupportedValue(f"This model answers with {most_tokens} tokens at most.", param=name)
+        if self._most_tokens is not None:
+            for name in _LIMIT_NAMES:
+                if (raw.get(name) or 0) > self._most_tokens:
+                    raise UnsupportedValue(f"This model answers with {self._most_tokens} tokens at most.", param=name)
             if not said.intersection(_LIMIT_NAMES) and not values.keys() & set(_LIMIT_NAMES):
                 name = next((name for name in _LIMIT_NAMES if name in supported), _LIMIT_NAMES[1])
-                usual = _COMPLETION_TOKENS if operation == "createCompletion" else most_tokens
-                values[name] = min(usual, most_tokens)
-        return body.model_copy(update=values) if values else body
+                usual = _COMPLETION_TOKENS if operation == "createCompletion" else self._most_tokens
+                values[name] = (min(usual, self._most_tokens),) * 2
+        if not values:
+            return body
+        raw.update({name: value for name, (value, _) in values.items()})
+        return body.model_copy(update={name: value for name, (_, value) in values.items()})

@@ -47,7 +47,7 @@ async def served_model(request: Request, operation_id: str, body: Body) -> tuple
     if supported is None:
         raise OperationNotSupported("The requested model does not support this operation.", param="model")
     refuse_unsupported(request.state.parameters[operation_id], request.state.body, supported)
-    return model, model.defaults.apply(operation_id, body, supported)
+    return model, model.defaults.apply(operation_id, body, request.state.body, supported)
 
 
 async def folded(
