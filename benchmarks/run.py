@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("http_layer", "engine")
+NAMES = ("http_layer", "engine", "gateway")
 
 
 def main() -> None:

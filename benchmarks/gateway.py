@@ -1,0 +1,100 @@
+"""What a gateway costs: ours (`upstream`) beside LiteLLM's, before the same server that answers at once.
+
+    tox run -e benchmarks -- gateway --litellm PROGRAM [--rounds N] [--seconds S] [--connections N]
+
+PROGRAM is `litellm` of an environment with `litellm[proxy]`. Each gateway has one worker on a processor of its own; the
+server behind and the client share the other. Without PROGRAM only ours is measured, beside asking the server directly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from client import Sample, load
+from side_by_side import Spread, bind_to_core, free_port, machine, ratios, server, write
+
+STUB = Path(__file__).parent / "apps" / "upstream_stub.py"
+MESSAGES = [
+    {"role": "system", "content": "You are a helpful assistant who answers in one short sentence and never guesses."},
+    {"role": "user", "content": "What is the capital of France, and how many people live there at present?"},
+]
+KINDS = {
+    "plain": json.dumps({"model": "relayed", "messages": MESSAGES, "temperature": 0.7}).encode(),
+    "streamed": json.dumps({"model": "relayed", "messages": MESSAGES, "stream": True}).encode(),
+}
+GOALS = {"plain": 10, "streamed": 20}
+
+
+def ours(folder: Path, port: int, upstream: str) -> list[str]:
+    """The command of our gateway."""
+    config = folder / "specserve.toml"
+    config.write_text(f'[[models]]\nid = "relayed"\nbackend = "upstream"\nsource = "{upstream}"\n')
+    return [sys.executable, "-m", "specserve", "serve", "--config", str(config), "--port", str(port)]
+
+
+def litellm(program: str, folder: Path, port: int, upstream: str) -> list[str]:
+    """The command of LiteLLM's proxy; YAML reads JSON."""
+    config = folder / "litellm.yaml"
+    parameters = {"model": "openai/stub", "api_base": upstream, "api_key": "unused"}
+    config.write_text(json.dumps({"model_list": [{"model_name": "relayed", "litellm_params": parameters}]}))
+    return [program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+
+
+async def measure(urls: dict[str, str], body: bytes, arguments: argparse.Namespace) -> dict[str, list[Sample]]:
+    """Ask each in turns; the first round is a warm-up that does not count."""
+    found: dict[str, list[Sample]] = {name: [] for name in urls}
+    for number in range(arguments.rounds + 1):
+        for name, url in urls.items():
+            sample = await load(url, body, connections=arguments.connections, seconds=arguments.seconds)
+            if number:
+                found[name].append(sample)
+                print(f"  round {number}  {name:10} {sample.per_second:8.1f} requests/s", file=sys.stderr)
+    return found
+
+
+def main() -> None:
+    """Start all, measure, tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--litellm", metavar="PROGRAM")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each side in each round")
+    parser.add_argument("--connections", type=int, default=16)
+    arguments = parser.parse_args()
+    found: dict[str, Any] = {"machine": machine(), "arguments": vars(arguments) | {"litellm": bool(arguments.litellm)}}
+    ports = {name: free_port() for name in ("direct", "specserve", *(["litellm"] if arguments.litellm else []))}
+    upstream = f"http://127.0.0.1:{ports['direct']}/v1"
+    bind_to_core(1)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        folder = Path(name)
+        running.enter_context(server([sys.executable, str(STUB), str(ports["direct"])], ports["direct"], core=1))
+        port = ports["specserve"]
+        running.enter_context(server(ours(folder, port, upstream), port, core=0))
+        if arguments.litellm:
+            port = ports["litellm"]
+            running.enter_context(server(litellm(arguments.litellm, folder, port, upstream), port, core=0))
+        urls = {name: f"http://127.0.0.1:{port}/v1/chat/completions" for name, port in ports.items()}
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            for kind, body in KINDS.items():
+                samples = runner.run(measure(urls, body, arguments))
+                rates = {name: [sample.per_second for sample in several] for name, several in samples.items()}
+                found[kind] = {"per_second": {name: vars(Spread.of(several)) for name, several in rates.items()}}
+                for side, several in rates.items():
+                    print(f"{kind:9} {side:10} {Spread.of(several):8.1f} requests/s")
+                if arguments.litellm:
+                    ratio = ratios(rates["specserve"], rates["litellm"])
+                    found[kind] |= {"ratio": vars(ratio), "goal": GOALS[kind]}
+                    print(f"{kind:9} ours over LiteLLM's {ratio:.1f}, goal {GOALS[kind]}")
+    if arguments.litellm:
+        write("gateway", found)
+
+
+if __name__ == "__main__":
+    main()
