@@ -37,7 +37,7 @@ def chat(data: bytes, exchange: Exchange) -> EncodedAnswer:
             if name not in message or (name == "role" and message[name] != value):
                 message[name] = value
                 mender.did(name)
-        if "tool_calls" in message:
+        if isinstance(message.get("tool_calls"), list):
             mend_calls(message["tool_calls"], mender)
         if "logprobs" not in choice:
             choice["logprobs"] = None

@@ -28,9 +28,6 @@ class Events:
         Raises:
             TooLarge: An event is larger than the limit.
         """
-        if self._first:
-            self._first = False
-            data = data.removeprefix(b"\xef\xbb\xbf")
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
         *events, self._rest = (self._rest + data).split(b"\n\n")
@@ -47,11 +44,14 @@ class Events:
     def _data(self, event: bytes) -> Iterator[bytes]:
         if len(event) > self._limit:
             raise TooLarge
+        if self._first:
+            self._first = False
+            event = event.removeprefix(b"\xef\xbb\xbf")
         if event.startswith(b"data: ") and b"\n" not in event:  # as nearly every event of nearly every server
             yield event[6:]
             return
         lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-        if lines:
+        if any(lines):  # empty data keeps a connection alive, and says nothing
             yield b"\n".join(lines)
 
     def _with_line_feeds(self, data: bytes) -> bytes:

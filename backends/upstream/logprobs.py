@@ -24,7 +24,7 @@ def as_text_logprobs(content: list[Any], offset: int) -> dict[str, Any]:
         "tokens": tokens,
         "token_logprobs": [_of(entry, "logprob") for entry in content],
         "top_logprobs": [
-            {str(_of(rival, "token")): _of(rival, "logprob") for rival in _of(entry, "top_logprobs") or ()}
+            {str(_of(rival, "token")): _of(rival, "logprob") for rival in _listed(_of(entry, "top_logprobs"))}
             for entry in content
         ],
         "text_offset": offsets,
@@ -35,12 +35,17 @@ def as_chat_logprobs(logprobs: dict[str, Any]) -> dict[str, Any]:
     """Make a chat's entries of a completion's lists; what they lack is added later."""
     content = []
     for token, logprob, rivals in zip_longest(
-        logprobs["tokens"], logprobs.get("token_logprobs") or (), logprobs.get("top_logprobs") or ()
+        logprobs["tokens"], _listed(logprobs.get("token_logprobs")), _listed(logprobs.get("top_logprobs"))
     ):
-        top = [{"token": name, "logprob": value} for name, value in (rivals or {}).items()]
+        others = rivals.items() if isinstance(rivals, dict) else ()
+        top = [{"token": name, "logprob": value} for name, value in others]
         content.append({"token": token, "logprob": logprob, "top_logprobs": top})
     return {"content": content}
 
 
 def _of(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

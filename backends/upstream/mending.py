@@ -23,7 +23,7 @@ _GAVE_UP = frozenset({"abort", "aborted", "cancelled", "error", "insufficient_sy
 # Optional fields that may not be null in the contract, and those of them that are lists of which an empty one says no
 # more than an absent one.
 _OF_AN_ANSWER = ("system_fingerprint", "service_tier", "metadata")
-_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast"})
+_TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 _OF_A_MESSAGE = ("function_call", "annotations")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
@@ -69,8 +69,9 @@ class Mender:
         for name in _DETAILS:
             if name in usage and usage[name] is None:
                 self._drop(usage, name)
-            for key in [key for key, value in (usage.get(name) or {}).items() if value is None]:
-                self._drop(usage[name], key)
+            for details in objects([usage.get(name)]):
+                for key in [key for key, value in details.items() if value is None]:
+                    self._drop(details, key)
         prompt, completion, total = (usage.get(f"{part}_tokens") for part in ("prompt", "completion", "total"))
         if not _count(completion) and _count(prompt) and _count(total):
             completion = max(0, total - prompt)
@@ -134,11 +135,11 @@ class Mender:
             if name not in logprobs:
                 logprobs[name] = None
                 self.did("logprobs")
-        for entry in logprobs["content"] or ():
-            if "top_logprobs" not in entry:
+        for entry in objects(logprobs["content"]):
+            if entry.get("top_logprobs") is None:
                 entry["top_logprobs"] = []
                 self.did("logprobs")
-            for one in (entry, *entry["top_logprobs"]):
+            for one in (entry, *objects(entry["top_logprobs"])):
                 if "bytes" not in one and isinstance(one.get("token"), str):
                     one["bytes"] = list(one["token"].encode(errors="replace"))
                     self.did("logprobs")
@@ -178,6 +179,11 @@ def usage_elsewhere(answer: dict[str, Any]) -> dict[str, Any] | None:
 def new_call_id() -> str:
     """An id for a call of a tool."""
     return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def objects(value: object) -> list[dict[str, Any]]:
+    """The objects in what should be a list of them; what else is there is for the validator to find."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def as_object(value: object) -> dict[str, Any]:

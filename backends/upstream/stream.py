@@ -243,7 +243,7 @@ class ChatStream(Stream):
         elif "role" in delta:
             del delta["role"]
             mender.did("role-repeated")
-        if "tool_calls" in delta:
+        if isinstance(delta.get("tool_calls"), list):
             state.calls.take(delta["tool_calls"], mender)
         mender.logprobs(choice)
         reason = mender.finish_reason(choice)
@@ -287,7 +287,7 @@ class TextStream(Stream):
             choice["text"] = ""
             mender.did("content")
         mender.text_logprobs(choice, state.characters)
-        state.characters += len(choice["text"])
+        state.characters += len(choice["text"]) if isinstance(choice["text"], str) else 0
         reason = mender.finish_reason(choice)
         if state.finished:
             if choice["text"]:

@@ -94,7 +94,7 @@ def mend_calls(calls: list[Any], mender: Mender) -> None:
         function = call.get("function")
         if isinstance(function, dict):
             mender.arguments(function)
-        if call.get("type") not in {"function", "custom"}:
+        if call.get("type") not in ("function", "custom"):
             call["type"] = "function"
             mender.did("tool-call-type")
         given = call.get("id")
