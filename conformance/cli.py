@@ -150,7 +150,7 @@ def run(
         if fuzz != "off":
             from specserve.conformance import fuzz as fuzzing
 
-            result.outcomes += fuzzing.outcomes(result, deep=fuzz == "deep", console=console)
+            result.outcomes += fuzzing.outcomes(result, deep=fuzz == "deep", console=console, price=price)
     except targets.BadTarget as error:
         raise click.UsageError(str(error)) from error
     document = documents.make(result)

@@ -12,16 +12,22 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from specserve.conformance.budget import Price
 from specserve.conformance.evidence import Finding
 from specserve.conformance.judge import Outcome
 from specserve.conformance.requirements import Level, Requirement
 from specserve.conformance.runner import Run
 from specserve.conformance.statuses import Status
+from specserve.conformance.target import Limits
 from specserve.spec import document
 
 CHECKS = {
@@ -35,32 +41,61 @@ _TIME_LIMIT = {False: 300.0, True: 1800.0}
 _PROFILE = {"createCompletion": "completions", "createEmbedding": "embeddings"}
 
 
-def outcomes(run: Run, *, deep: bool, console: Console) -> list[Outcome]:
-    """Fuzz the target of a run; one outcome for each operation and check."""
+@dataclass(frozen=True)
+class End:
+    """How a fuzzing run ended: what holds for all that nothing was found against."""
+
+    status: Status
+    reason: str = ""
+
+
+def outcomes(run: Run, *, deep: bool, console: Console, price: Price | None = None) -> list[Outcome]:
+    """Fuzz the target of a run; one outcome for each operation and check. What it spends is added to the run."""
     target = run.target
-    console.print(f"fuzzing, seed {target.seed}", highlight=False)
+    console.print(f"fuzzing ({'deep' if deep else 'cheap'}), seed {target.seed}", highlight=False)
     operations = [
         operation.operation_id
         for operation in document.operations(document.load())
         if not operation.extension and _PROFILE.get(operation.operation_id, "core") in target.profiles
     ]
+    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="specserve-fuzz-") as folder:
         findings = Path(folder) / "findings.jsonl"
         findings.touch()
-        status, reason = _run(run, operations, findings, deep=deep)
+        end = _run(run, operations, findings, deep=deep, price=price, console=console)
         lines = [json.loads(line) for line in findings.read_text(encoding="utf-8").splitlines()]
+        spent = _spent(findings)
+    run.requests += spent["requests"]
+    run.billable += spent["billable"]
+    run.tokens += spent["tokens"]
+    run.usd += spent["usd"]
+    seconds = time.monotonic() - started
+    run.seconds += seconds
+    console.print(_told(spent, len(lines), seconds), highlight=False)
     found: dict[tuple[str, str], list[Finding]] = {}
     for line in lines:
         key = (line["operation"], line["check"])
         found.setdefault(key, []).append(Finding(line["expected"], f"{line['actual']} for {line['request']}"))
     return [
-        _outcome(operation, check, found.get((operation, check), []), status, reason)
+        _outcome(operation, check, found.get((operation, check), []), end)
         for operation in operations
         for check in CHECKS
     ]
 
 
-def _outcome(operation: str, check: str, findings: list[Finding], status: Status, reason: str) -> Outcome:
+def _spent(findings: Path) -> dict[str, Any]:
+    try:
+        spent: dict[str, Any] = json.loads(findings.with_suffix(".spent").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"requests": 0, "billable": 0, "tokens": 0, "usd": 0.0}
+    return spent
+
+
+def _told(spent: Mapping[str, Any], found: int, seconds: float) -> str:
+    return f"fuzzing: {spent['requests']} requests, {found} findings, {seconds:.0f} s"
+
+
+def _outcome(operation: str, check: str, findings: list[Finding], end: End) -> Outcome:
     level, words = CHECKS[check]
     slug = check.replace("_", "-")
     requirement = Requirement(
@@ -85,10 +120,10 @@ def _outcome(operation: str, check: str, findings: list[Finding], status: Status
         return Outcome(
             requirement, grave, "", tuple((f"fuzz.{operation}", found) for found in findings[:3]), len(findings)
         )
-    return Outcome(requirement, status, reason)
+    return Outcome(requirement, end.status, end.reason)
 
 
-def _run(run: Run, operations: list[str], findings: Path, *, deep: bool) -> tuple[Status, str]:
+def _run(run: Run, operations: list[str], findings: Path, *, deep: bool, price: Price | None, console: Console) -> End:
     target = run.target
     phases = "examples,coverage,fuzzing,stateful" if deep else "examples,fuzzing"
     command = [sys.executable, "-m", "schemathesis.cli", "run"]
@@ -97,6 +132,8 @@ def _run(run: Run, operations: list[str], findings: Path, *, deep: bool) -> tupl
     command += ["--request-timeout", str(target.timeout), "--continue-on-failure"]
     for operation in operations:
         command += ["--include-operation-id", operation]
+    left = _left(run)
+    seconds = _TIME_LIMIT[deep] if left.seconds is None else min(left.seconds, _TIME_LIMIT[deep])
     environ = {
         **os.environ,
         "SCHEMATHESIS_HOOKS": "specserve.conformance.fuzz_hooks",
@@ -104,22 +141,47 @@ def _run(run: Run, operations: list[str], findings: Path, *, deep: bool) -> tupl
         "SPECSERVE_FUZZ_CHAT": target.model,
         "SPECSERVE_FUZZ_EMBEDDING": target.embedding_model,
         "SPECSERVE_FUZZ_KEY": target.api_key or "",
+        "SPECSERVE_FUZZ_HEADERS": json.dumps(dict(target.headers)),
+        "SPECSERVE_FUZZ_CAPS": json.dumps({"limits": asdict(left), "price": asdict(price) if price else None}),
     }
-    try:
-        done = subprocess.run(  # noqa: S603  our own interpreter, arguments as a list
-            command,
-            env=environ,
-            cwd=findings.parent,
-            capture_output=True,
-            text=True,
-            timeout=_TIME_LIMIT[deep],
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Status.INCONCLUSIVE, f"not finished after {_TIME_LIMIT[deep]:g} s"
-    if done.returncode not in {0, 1} or "Traceback" in done.stderr:
-        tail = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        return Status.ERROR, f"schemathesis ended with {done.returncode}: {' '.join(tail)[:200]}"
-    if not findings.with_suffix(".sent").exists() or re.search(r"^\s+Errored: [1-9]", done.stdout, re.MULTILINE):
-        return Status.ERROR, "schemathesis could not send all that it made up"
-    return Status.PASS, ""
+    output, errors = findings.with_suffix(".out"), findings.with_suffix(".err")
+    until = time.monotonic() + seconds
+    with output.open("wb") as out, errors.open("wb") as err, console.status("fuzzing") as status:
+        process = subprocess.Popen(command, env=environ, cwd=findings.parent, stdout=out, stderr=err)  # noqa: S603  our own interpreter, arguments as a list
+        while process.poll() is None:
+            if time.monotonic() > until:
+                process.kill()
+                process.wait()
+                capped = left.seconds is not None and left.seconds <= seconds
+                return End(Status.NOT_RUN if capped else Status.INCONCLUSIVE, f"not finished after {seconds:.0f} s")
+            status.update(_told(_spent(findings), _lines(findings), time.monotonic() - until + seconds))
+            time.sleep(0.2)
+    return _end(process.returncode, findings, output.read_text(errors="replace"), errors.read_text(errors="replace"))
+
+
+def _end(code: int, findings: Path, output: str, errors: str) -> End:
+    stopped = findings.with_suffix(".stopped")
+    if stopped.exists():
+        return End(Status.NOT_RUN, stopped.read_text(encoding="utf-8"))
+    if code not in {0, 1} or "Traceback" in errors:
+        tail = (errors or output).strip().splitlines()[-1:]
+        return End(Status.ERROR, f"schemathesis ended with {code}: {' '.join(tail)[:200]}")
+    if not findings.with_suffix(".spent").exists() or re.search(r"^\s+Errored: [1-9]", output, re.MULTILINE):
+        return End(Status.ERROR, "schemathesis could not send all that it made up")
+    return End(Status.PASS)
+
+
+def _left(run: Run) -> Limits:
+    """What the caps leave after the requests of the run itself."""
+    caps = run.target.limits
+    return Limits(
+        requests=None if caps.requests is None else max(0, caps.requests - run.billable),
+        tokens=None if caps.tokens is None else max(0, caps.tokens - run.tokens),
+        seconds=None if caps.seconds is None else max(0.0, caps.seconds - run.seconds),
+        usd=None if caps.usd is None else max(0.0, caps.usd - run.usd),
+    )
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

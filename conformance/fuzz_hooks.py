@@ -13,8 +13,10 @@ from typing import Any
 import schemathesis
 from schemathesis import HookContext
 
-from specserve.conformance import oracle, sse
+from specserve.conformance import exchanges, oracle, sse
+from specserve.conformance.budget import Budget, Cost, Price
 from specserve.conformance.evidence import MISSING, shown
+from specserve.conformance.target import Limits
 
 MOST_TOKENS = 8
 MOST_DIMENSIONS = 4096
@@ -22,6 +24,9 @@ _FINDINGS = Path(os.environ.get("SPECSERVE_FUZZ_FINDINGS", os.devnull))
 _CHAT = os.environ.get("SPECSERVE_FUZZ_CHAT", "")
 _EMBEDDING = os.environ.get("SPECSERVE_FUZZ_EMBEDDING", "")
 _KEY = os.environ.get("SPECSERVE_FUZZ_KEY", "")
+_HEADERS = json.loads(os.environ.get("SPECSERVE_FUZZ_HEADERS", "{}"))
+_CAPS = json.loads(os.environ.get("SPECSERVE_FUZZ_CAPS", '{"limits": {}, "price": null}'))
+_BUDGET = Budget(Limits(**_CAPS["limits"]), Price(**_CAPS["price"]) if _CAPS["price"] else None)
 
 
 @schemathesis.deserializer("text/event-stream")
@@ -33,11 +38,14 @@ def event_payloads(_context: Any, response: Any) -> list[Any]:
 @schemathesis.hook
 def before_call(_context: HookContext, case: Any, _kwargs: dict[str, Any]) -> None:
     """Send the key; ask for models that exist, and for few tokens: the protocol is on trial, not the budget."""
-    if _KEY:
-        case.headers = {**(case.headers or {}), "authorization": f"Bearer {_KEY}"}
-    body = case.body
-    if not isinstance(body, dict):
-        return
+    key = {"authorization": f"Bearer {_KEY}"} if _KEY else {}
+    case.headers = {**(case.headers or {}), **_HEADERS, **key}
+    if isinstance(case.body, dict):
+        _clamp(case.body)
+    _spend(case)
+
+
+def _clamp(body: dict[str, Any]) -> None:
     if isinstance(body.get("model"), str) and len(body["model"]) % 5:
         body["model"] = _EMBEDDING if "input" in body else _CHAT
     if type(body.get("dimensions")) is int and body["dimensions"] > MOST_DIMENSIONS:
@@ -51,11 +59,26 @@ def before_call(_context: HookContext, case: Any, _kwargs: dict[str, Any]) -> No
         body["max_completion_tokens"] = MOST_TOKENS
 
 
+def _spend(case: Any) -> None:
+    """Count the request before it goes out, so that no cap is ever passed; the process ends where one would be."""
+    operation = case.operation.definition.raw.get("operationId", "")
+    generates = operation in exchanges.GENERATIVE and isinstance(case.body, dict)
+    cost = exchanges.most(operation, case.body) if generates else Cost(billable=False)
+    reason = _BUDGET.refusal(cost)
+    if reason is not None:
+        _FINDINGS.with_suffix(".stopped").write_text(reason, encoding="utf-8")
+        os._exit(0)
+    _BUDGET.spend(cost)
+    spent = {name: getattr(_BUDGET, name) for name in ("requests", "billable", "tokens", "usd")}
+    # Replaced as a whole: the kit reads it meanwhile.
+    fresh = _FINDINGS.with_suffix(".new")
+    fresh.write_text(json.dumps(spent), encoding="utf-8")
+    fresh.replace(_FINDINGS.with_suffix(".spent"))
+
+
 @schemathesis.hook
 def after_call(_context: HookContext, case: Any, response: Any) -> None:
     """Judge with the kit's own oracle and write down what is wrong; the checks of schemathesis only drive the run."""
-    with _FINDINGS.with_suffix(".sent").open("a", encoding="utf-8") as sent:
-        sent.write(".")
     for check, expected, actual in _problems(case, response):
         line = {
             "operation": case.operation.definition.raw.get("operationId", ""),

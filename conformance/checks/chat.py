@@ -31,6 +31,14 @@ def id_unique(answers: Mapping[str, Answer]) -> Iterator[Finding]:
         yield Finding("another id for each answer", repeated)
 
 
+@check_together("chat.developer-counted")
+def developer_counted(answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    """The same question without it has another number of tokens, whatever a template puts in its place."""
+    alone, both = (answers[name].get("usage", "prompt_tokens") for name in ("chat.limit", "chat.developer"))
+    if isinstance(alone, int) and alone == both:
+        yield Finding(f"another number of prompt_tokens than {alone}, as without the message", both, silent=True)
+
+
 @check("chat.created-seconds")
 def created_seconds(answer: Answer) -> Iterator[Finding]:
     """Not milliseconds."""

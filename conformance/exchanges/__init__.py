@@ -73,15 +73,26 @@ class Exchange:
 
 
 def worst_case(exchange: Exchange, body: Any) -> Cost:
-    """The most that a request can cost: a token for every third character, and the full limit of every answer."""
+    """The most that a request can cost; one that the server must refuse is taken to cost nothing."""
     if not exchange.billable or not isinstance(body, Mapping):
         return Cost(exchange.billable)
+    return most(exchange.operation, body)
+
+
+def most(operation: str | None, body: Mapping[str, Any]) -> Cost:
+    """A token for every third character, and the full limit of every answer; the body may be wrong in any way."""
     prompt = len(str({key: body.get(key) for key in ("messages", "prompt", "input", "tools", "response_format")})) // 3
-    if exchange.operation == "createEmbedding":
+    if operation == "createEmbedding":
         return Cost(billable=True, prompt_tokens=prompt)
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or UNBOUNDED_ANSWER
-    answers = (body.get("n") or 1) * (len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1)
-    return Cost(billable=True, prompt_tokens=prompt, completion_tokens=int(limit) * answers)
+    limits = [_count(body.get(name)) for name in ("max_completion_tokens", "max_tokens")]
+    limit = next((limit for limit in limits if limit), UNBOUNDED_ANSWER)
+    choices = max(_count(body.get("n")) or 1, _count(body.get("best_of")) or 1)
+    prompts = max(1, len(body["prompt"])) if isinstance(body.get("prompt"), list) else 1
+    return Cost(billable=True, prompt_tokens=prompt, completion_tokens=limit * choices * prompts)
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
 
 
 @cache

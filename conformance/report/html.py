@@ -23,6 +23,7 @@ def _template() -> jinja2.Template:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["pretty"] = _pretty
+    environment.filters["alike"] = _alike
     return environment.from_string(files("specserve.conformance.report").joinpath("page.html.jinja").read_text("utf-8"))
 
 
@@ -44,6 +45,16 @@ def html(document: Mapping[str, Any]) -> str:
 
 def _sections(rows: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     return [(family, list(group)) for family, group in groupby(rows, key=lambda row: row["family"])]
+
+
+def _alike(findings: list[dict[str, Any]]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Findings that say the same, once, with the exchanges that show them."""
+    found: dict[tuple[str, str, str], tuple[dict[str, Any], list[str]]] = {}
+    for finding in findings:
+        key = (finding["expected"], finding["actual"], finding["place"])
+        names = found.setdefault(key, (finding, []))[1]
+        names += [name for name in finding["exchange"].split(", ") if name not in names]
+    return list(found.values())
 
 
 def _pretty(text: str) -> str:

@@ -48,8 +48,9 @@ def tell(document: Mapping[str, Any], console: Console) -> None:
     if lines:
         table = Table(box=None, show_header=False, padding=(0, 1), expand=True)
         table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=5)
+        widest = max(len(name) for _, name, _ in lines[:room])
+        table.add_column(no_wrap=True, overflow="ellipsis", width=min(widest, console.width * 2 // 5))
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for status, name, why in lines[:room]:
             table.add_row(Text(status, style=STYLE[status]), Text(name), Text(why))
         console.print(table)
@@ -78,10 +79,16 @@ def _told(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         for row in document["requirements"]:
             if row["status"] == status:
                 finding = row["findings"][0] if row["findings"] else None
-                why = f"{finding['expected']}; found {finding['actual']}" if finding else row["reason"]
+                why = _why(finding) if finding else row["reason"]
                 key = (status, row["id"] if finding else why)
                 lines.setdefault(key, [why]).append(row["id"])
     return [
         (status, ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more", " ".join(why.split()))
         for (status, _), (why, *ids) in lines.items()
     ]
+
+
+def _why(finding: Mapping[str, Any]) -> str:
+    if finding["place"]:
+        return f"{finding['place']}: found {finding['actual']}"  # that the schema asks for something else is no news
+    return f"{finding['expected']}; found {finding['actual']}"
