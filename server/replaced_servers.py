@@ -35,7 +35,8 @@ def replaced_settings(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     if not source:
         return {}
     table: dict[str, Any] = {"source": source}
-    options = {option: environ[name] for name, option in _OPTIONS.items() if environ.get(name)}
+    # PyTorch's own names of types are written both ways, `torch.float16` and `float16`.
+    options = {option: environ[name].removeprefix("torch.") for name, option in _OPTIONS.items() if environ.get(name)}
     if _ON_TORCH in BACKENDS:
         table |= {"backend": _ON_TORCH, "options": options}
         if not Path(source).expanduser().exists():

@@ -12,7 +12,7 @@ import pytest
 from lives import ADMIN, Lives, body, content, until
 from servers import CHAT, running
 
-STEPS = 200
+STEPS = 150
 SHORT, REAL = 50, int(os.environ.get("SPECSERVE_TEST_CYCLES", "3"))
 MODELS = ("a", "b", "c", "d")
 

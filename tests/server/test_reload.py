@@ -73,6 +73,15 @@ def test_what_the_engine_does_not_see_changes_without_loading_again(lives):
     assert lives.ask("one").status_code == 404
 
 
+def test_a_model_that_was_unloaded_stays_so(lives):
+    reload(lives, "first", "rests")
+    assert until(lambda: lives.states() == {"first": "loaded", "rests": "loaded"})
+    lives.change("rests", "unload")
+    reload(lives, "first", "rests", {"id": "new", "load": "request"})
+    assert lives.states() == {"first": "loaded", "rests": "unloaded", "new": "unloaded"}
+    reload(lives, "first")
+
+
 def test_other_options_are_another_engine(lives):
     reload(lives, {"id": "changing", "options": {"context_length": 100}})
     assert until(lambda: lives.states() == {"changing": "loaded"})
