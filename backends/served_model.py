@@ -11,8 +11,10 @@ caused it does not take along when it leaves; whoever else wants the same waits 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from specserve.backends.admission import Admission
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from specserve.backends.base import Backend, Capabilities, ModelSettings
+    from specserve.backends.errors import APIError
     from specserve.generated.models import ModelState
+
+_log = logging.getLogger("specserve.models")
 
 _USABLE = frozenset({"loaded", "unloading"})
 """The states in which whoever holds a lease can use the backend."""
@@ -88,7 +93,7 @@ class ServedModel:
         self._no_lease = asyncio.Event()
         self._no_lease.set()
         self._waiting = 0
-        self._gone: Unavailable | ModelNotFound | None = None
+        self._gone: Callable[[], APIError] | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
         self._idle: asyncio.TimerHandle | None = None
@@ -215,7 +220,7 @@ class ServedModel:
 
     def _refuse_if_gone(self) -> None:
         if self._gone is not None:
-            raise self._gone
+            raise self._gone()
 
     async def _wait(self) -> None:
         """Wait, as a request, for the end of what the model is doing now."""
@@ -258,12 +263,12 @@ class ServedModel:
 
     async def retire(self) -> None:
         """Unload it as `unload` does, and never load it again: it is served no more."""
-        self._gone = ModelNotFound("The requested model does not exist.", param="model")
+        self._gone = partial(ModelNotFound, "The requested model does not exist.", param="model")
         await self.unload()
 
     async def close(self) -> None:
         """Unload it at once, whoever uses it: the server stops."""
-        self._gone = Unavailable("The server is shutting down.", retry_after=5)
+        self._gone = partial(Unavailable, "The server is shutting down.", retry_after=5)
         if self._idle is not None:
             self._idle.cancel()
         if self._transition is not None and not self._transition.done():
@@ -294,8 +299,6 @@ class ServedModel:
                 await backend.start()
                 self.defaults.check(backend.capabilities)
                 self._check_context(backend.capabilities)
-        except asyncio.CancelledError:
-            raise  # only `close` cancels, and gives back what there is
         except Exception as error:  # noqa: BLE001  whatever a backend raises, the server stays up and tells the cause
             self.error = self._owner.explain(self, error)
             await self._give_back()
@@ -317,11 +320,11 @@ class ServedModel:
     async def _give_back(self) -> None:
         """Stop the backend, if there is one, loaded or not."""
         backends, self._backend, self._unused = (self._backend, self._unused), None, None
-        try:
-            for backend in filter(None, backends):
+        for backend in filter(None, backends):
+            try:
                 await backend.stop()
-        except Exception as error:  # noqa: BLE001  it is given up in any case
-            self.error = error
+            except Exception:  # noqa: BLE001  whatever it raises, it is given up
+                _log.exception("the backend of model %r failed to stop", self.id)
         self.has_room = False
 
     def _check_context(self, capabilities: Capabilities) -> None:
@@ -336,6 +339,8 @@ class ServedModel:
         return replace(capabilities, max_output_tokens=min((n for n in limits if n is not None), default=None))
 
     def _watch_idleness(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
         seconds = self.settings.unload_after_seconds
         if seconds and not self._leases and self._state == "loaded":
             self._idle = asyncio.get_running_loop().call_later(seconds, self._unload_if_idle)
@@ -357,8 +362,6 @@ class ServedModel:
         if self._backend is not None and self._state in _USABLE:
             self.capabilities = self._limited(self._backend.capabilities)
         self.admission.resize(*self._doors(max_concurrent, max_queued))
-        if self._idle is not None:
-            self._idle.cancel()
         self._watch_idleness()
 
     def _doors(self, max_concurrent: int, max_queued: int) -> tuple[int, int]:
