@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from specserve import announcement, listening, logs, optional_backends
 from specserve.auth import generate_key, is_loopback
 from specserve.backends.errors import BackendLoadError
-from specserve.backends.registry import Registry
+from specserve.backends.registry import ModelError, Registry
 from specserve.binding import UnboundOperations
 from specserve.protocol import Protocol
 from specserve.reloading import Reload, Reloader
@@ -36,6 +36,7 @@ _LAST_WORDS_SECONDS = 2
 _START_UP_ERRORS = (listening.AddressError, BackendLoadError, UnboundOperations)
 
 
+Locate = Callable[[ModelError], Exception]
 AppFactory = Callable[[Settings, Registry], ASGIApp]
 
 
@@ -50,11 +51,17 @@ def _app(settings: Settings, registry: Registry) -> ASGIApp:
     return app
 
 
-def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app, reload: Reload | None = None) -> int:
+def serve(
+    settings: Settings,
+    registry: Registry,
+    app_factory: AppFactory = _app,
+    reload: Reload | None = None,
+    locate: Locate | None = None,
+) -> int:
     """Serve until a signal ends it; return the exit status.
 
     The first SIGTERM or SIGINT lets running requests finish within the grace period, the second ends at once. SIGHUP
-    calls `reload`.
+    calls `reload`. What settings a model cannot keep comes out when it is loaded, and is told as `locate` says.
     """
     logs.configure(settings)
     registry.survives_failures = settings.on_load_failure == "continue"
@@ -81,7 +88,10 @@ def serve(settings: Settings, registry: Registry, app_factory: AppFactory = _app
         except asyncio.CancelledError:
             return server.interrupted
     except _START_UP_ERRORS as error:
-        click.echo(f"specserve: {error}", err=True)
+        told: Exception = error
+        if isinstance(error, ModelError) and error.key and locate is not None:
+            told = locate(error)
+        click.echo(f"specserve: {told}", err=True)
         return 1
     return 0
 

@@ -69,7 +69,8 @@ def _serve(config: Path | None, **flags: Any) -> None:
     registry.prepare()
     from specserve.process import serve as run
 
-    click.get_current_context().exit(run(settings, registry, reload=partial(_reload, registry, config, flags)))
+    reload, locate = partial(_reload, registry, config, flags), partial(located, flags=flags, config=config)
+    click.get_current_context().exit(run(settings, registry, reload=reload, locate=locate))
 
 
 def _reload(registry: Registry, config: Path | None, flags: dict[str, Any]) -> tuple[Settings, Changes]:

@@ -195,6 +195,16 @@ def test_a_default_without_effect_on_the_model_is_an_error_when_it_loads(lives):
     assert "'reasoning_effort' would have no effect" in lives.ask("vain").json()["error"]["message"]
 
 
+def test_and_at_start_its_line_is_told(tmp_path):
+    apart = Lives(tmp_path)
+    told = r"line \d+: models\[0\]\.defaults\.reasoning_effort: model 'vain': a default of 'reasoning_effort' would"
+    with (
+        pytest.raises(AssertionError, match=told),
+        apart.running({"id": "vain", "defaults": {"reasoning_effort": "low"}}),
+    ):
+        pass
+
+
 def legacy(**environ):
     return load(environ=environ).served_models
 
