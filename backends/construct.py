@@ -1,0 +1,44 @@
+"""Generated models made of values that are known to be right, as quickly as Python can.
+
+pydantic's own `model_construct` looks up every default anew; it took a third of the time of each streamed token.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_set = object.__setattr__
+
+
+def construct(kind: type[Model], **values: Any) -> Model:
+    """The same as ``kind.model_construct(**values)``: nothing is validated, and what is not given counts as unset."""
+    defaults = _defaults(kind)
+    if defaults is None:
+        return kind.model_construct(**values)
+    model = kind.__new__(kind)
+    _set(model, "__dict__", {**defaults, **values})
+    _set(model, "__pydantic_fields_set__", set(values))
+    _set(model, "__pydantic_extra__", None)
+    _set(model, "__pydantic_private__", None)
+    return model
+
+
+@cache
+def _defaults(kind: type[BaseModel]) -> dict[str, Any] | None:
+    """The value of each field that is not given, in the order of the fields; None if it takes more to know them.
+
+    Fields that must be given stand in it too, as None, for their place among the others in the JSON.
+    """
+    fields = kind.model_fields.values()
+    if kind.model_config.get("extra") == "allow" or kind.__private_attributes__:
+        return None
+    if any(field.alias or field.validation_alias or field.default_factory for field in fields):
+        return None
+    if any(isinstance(field.default, list | dict | set | BaseModel) for field in fields):
+        return None  # each model needs one of its own
+    return {name: None if field.is_required() else field.default for name, field in kind.model_fields.items()}
