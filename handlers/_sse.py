@@ -61,23 +61,33 @@ class EventStream(Response):
 
 
 async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
-    """Wait for `work`, but cancel it as soon as the client goes away.
+    """Do `work`, but cancel it as soon as the client goes away.
 
     Raises:
         ClientDisconnect: It did; there is no one to answer.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  awaiting takes one
+    gone = over = False
+
+    def leave(watcher: asyncio.Task[None]) -> None:
+        nonlocal gone
+        # It may be called when the work has just ended: then what follows is not to be cancelled.
+        if not watcher.cancelled() and not over:
+            gone = True
+            task.cancel()
+
     watcher = asyncio.create_task(_disconnect(receive))
+    watcher.add_done_callback(leave)
     try:
-        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise  # someone else wants the request to end
     finally:
-        for pending in (task, watcher):
-            if not pending.done():
-                pending.cancel()
-        await asyncio.gather(task, watcher, return_exceptions=True)
+        over = True
+        watcher.cancel()
 
 
 async def _disconnect(receive: Receive) -> None:
