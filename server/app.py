@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from connexion import AsyncApp
-from connexion.middleware.context import ContextMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.routing import RoutingMiddleware
 from starlette.middleware.cors import CORSMiddleware
@@ -17,6 +16,7 @@ from specserve import __version__
 from specserve.auth import AuthMiddleware, KeyRing
 from specserve.backends.registry import Registry
 from specserve.binding import check_bound
+from specserve.dispatch import HandlerMiddleware
 from specserve.docs_page import DocsMiddleware
 from specserve.errors import ErrorMiddleware
 from specserve.leases import LeaseMiddleware
@@ -67,7 +67,7 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
         *([ResponseValidationMiddleware] if settings.validate_responses else []),
         LeaseMiddleware,
         LifespanMiddleware,
-        ContextMiddleware,
+        HandlerMiddleware,
     ]
 
 
