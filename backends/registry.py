@@ -19,6 +19,7 @@ BACKENDS: dict[str, str] = {
     "echo": "specserve.backends.echo:Echo",
     "openvino": "specserve.backends.openvino:open_model",
     "upstream": "specserve.backends.upstream.backend:Upstream",
+    "watsonx": "specserve.backends.watsonx:open_model",
 }
 
 _SECONDS_BETWEEN_LOOKS = 5.0

@@ -9,6 +9,9 @@ from typing import Any
 from specserve.generated.models import (
     ChatCompletionChoice,
     ChatCompletionChoiceLogprobs,
+    ChatCompletionMessageToolCall,
+    ChatCompletionMessageToolCallChunk,
+    ChatCompletionMessageToolCallFunction,
     ChatCompletionResponseMessage,
     ChatCompletionStreamChoice,
     ChatCompletionTokenLogprob,
@@ -22,11 +25,33 @@ from specserve.generated.models import (
 
 
 @dataclass
+class _Call:
+    """One call of a function as it grows."""
+
+    call_id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def add(self, part: ChatCompletionMessageToolCallChunk) -> None:
+        self.call_id = part.id or self.call_id
+        if part.function is not None:
+            self.name = part.function.name or self.name
+            self.arguments.append(part.function.arguments or "")
+
+    def build(self) -> ChatCompletionMessageToolCall:
+        function = ChatCompletionMessageToolCallFunction.model_construct(
+            name=self.name, arguments="".join(self.arguments)
+        )
+        return ChatCompletionMessageToolCall.model_construct(id=self.call_id, type="function", function=function)
+
+
+@dataclass
 class _ChatChoice:
     """One answer as it grows."""
 
     content: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
+    calls: dict[int, _Call] = field(default_factory=dict)
     logprobs: list[ChatCompletionTokenLogprob] | None = None
     finish_reason: Any = None  # one of the literals of the chunks' own model
 
@@ -35,6 +60,8 @@ class _ChatChoice:
             self.content.append(choice.delta.content)
         if choice.delta.reasoning_content is not None:
             self.thoughts.append(choice.delta.reasoning_content)
+        for part in choice.delta.tool_calls or ():
+            self.calls.setdefault(part.index, _Call()).add(part)
         if choice.logprobs is not None:
             self.logprobs = (self.logprobs or []) + (choice.logprobs.content or [])
         if choice.finish_reason is not None:
@@ -44,9 +71,12 @@ class _ChatChoice:
         logprobs = None
         if self.logprobs is not None:
             logprobs = ChatCompletionChoiceLogprobs.model_construct(content=self.logprobs, refusal=None)
+        content = "".join(self.content)
         message = ChatCompletionResponseMessage.model_construct(
-            role="assistant", content="".join(self.content), refusal=None
+            role="assistant", content=content if content or not self.calls else None, refusal=None
         )
+        if self.calls:
+            message.tool_calls = [self.calls[at].build() for at in sorted(self.calls)]
         if self.thoughts:
             message.reasoning_content = "".join(self.thoughts)
         return ChatCompletionChoice.model_construct(

@@ -1,0 +1,103 @@
+"""One IBM Cloud API key: its tokens, shared by all models that use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from pydantic import SecretStr
+
+from specserve.backends.errors import APIError, BadGateway, UpstreamBreach, UpstreamRefused, UpstreamUnreachable
+from specserve.backends.watsonx.client import connection_errors, connection_failure, open_session, read_at_most
+from specserve.backends.watsonx.failures import read_problem
+from specserve.backends.watsonx.tokens import Token, Tokens
+
+if TYPE_CHECKING:
+    from specserve.backends.watsonx.place import Place
+
+_GRANT = "urn:ibm:params:oauth:grant-type:apikey"
+_LONGEST_ANSWER = 256 * 1024  # bytes
+_WHO = "IBM Cloud IAM"
+_CONNECT_WITHIN, _SILENT_FOR = 10.0, 30.0  # seconds
+_ATTEMPTS = 3
+_PAUSE = 0.25  # seconds before the second attempt, more or less; doubled with each
+
+# Of each event loop, by where tokens come from and the key. Models are made one by one and know nothing of each other;
+# what they share hangs on the loop that they live on, and is gone with it.
+_accounts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, SecretStr], Account]] = WeakKeyDictionary()
+
+
+class Account:
+    """The tokens of one key. Get it with `join`, give it back with `leave`."""
+
+    def __init__(self, place: Place) -> None:
+        self._url = place.token_url
+        self._api_key = place.api_key
+        self._session = open_session(connect_within=_CONNECT_WITHIN, silent_for=_SILENT_FOR)
+        self._users = 0
+        self.tokens = Tokens(self._fetch)
+
+    @classmethod
+    def join(cls, place: Place) -> Account:
+        """The account of a place's key, made by the first who asks."""
+        accounts = _accounts.setdefault(asyncio.get_running_loop(), {})
+        account = accounts.get((place.token_url, place.api_key))
+        if account is None:
+            account = accounts[place.token_url, place.api_key] = cls(place)
+        account._users += 1
+        return account
+
+    async def leave(self) -> None:
+        """Say that one model needs it no more; the last closes it."""
+        self._users -= 1
+        if self._users == 0:
+            _accounts[asyncio.get_running_loop()].pop((self._url, self._api_key), None)
+            await self.tokens.close()
+            await self._session.close()
+
+    async def _fetch(self) -> Token:
+        """Ask IAM for a token. What fails for lack of a connection, or because IAM failed, is tried again."""
+        for attempt in range(_ATTEMPTS - 1):
+            try:
+                return await self._ask()
+            except UpstreamRefused:
+                raise
+            except BadGateway:
+                await asyncio.sleep(_PAUSE * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311  no secret
+        return await self._ask()
+
+    async def _ask(self) -> Token:
+        form = {"grant_type": _GRANT, "apikey": self._api_key.get_secret_value()}
+        try:
+            response = await self._session.post(
+                self._url, data=form, headers={"Accept": "application/json"}, allow_redirects=False
+            )
+            async with response:
+                body = await read_at_most(response, _LONGEST_ANSWER)
+        except connection_errors() as error:
+            raise connection_failure(error, who=_WHO) from None
+        if response.status == 200:
+            return _read_token(body)
+        raise _refusal(response.status, body)
+
+
+def _read_token(body: bytes) -> Token:
+    try:
+        said = json.loads(body)
+        value, lifetime = said["access_token"], float(said["expires_in"])
+    except (ValueError, TypeError, KeyError):
+        raise UpstreamBreach(f"{_WHO} sent no token.") from None
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not lifetime > 0:
+        raise UpstreamBreach(f"{_WHO} sent no token.")
+    return Token(value, lifetime)
+
+
+def _refusal(status: int, body: bytes) -> APIError:
+    problem = read_problem(status, body)
+    if status in {400, 401, 403}:
+        code = f" ({problem.code})" if problem.code.isalnum() else ""
+        return UpstreamRefused(f"{_WHO} does not accept the API key of this server{code}.")
+    return UpstreamUnreachable(f"{_WHO} gives no tokens at the moment: it answers {status}.")

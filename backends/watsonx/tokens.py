@@ -1,0 +1,111 @@
+"""IAM tokens: fetched once, given to everyone, renewed before they expire, by one renewal at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from specserve.backends.errors import APIError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_RENEW_BEFORE = 600.0  # seconds; of a token that lives for an hour, as IBM's do
+_RENEW_SHARE = 0.2  # of the lifetime, for tokens that live shorter
+_UNSAFE = 5.0  # seconds before its end in which a token may expire on its way
+_UNSAFE_SHARE = 0.05
+_PAUSE_SHARE = 0.1  # of the time left: how long to wait after a renewal failed that nobody waited for
+
+
+@dataclass(frozen=True)
+class Token:
+    """What IAM gives.
+
+    Attributes:
+        value: The bearer token.
+        lifetime: Seconds from when it was asked for until it expires.
+    """
+
+    value: str = field(repr=False)
+    lifetime: float
+
+
+class Tokens:
+    """The current token of one API key. Lives on one event loop.
+
+    Args:
+        fetch: Asks IAM for a new token. Raises an `APIError` that says why there is none.
+        clock: Seconds, never going back.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[Token]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._token: Token | None = None
+        self._renew_at = 0.0
+        self._unsafe_at = 0.0
+        self._renewal: asyncio.Task[Token] | None = None
+
+    async def get(self) -> str:
+        """A token that will not expire on its way.
+
+        One that is near its end is still given, while the next is fetched; who finds none waits for it.
+
+        Raises:
+            APIError: There is no token, and none could be fetched.
+        """
+        now = self._clock()
+        if self._token is None or now >= self._unsafe_at:
+            return (await self._renewed()).value
+        if now >= self._renew_at:
+            self._renew()
+        return self._token.value
+
+    async def replace(self, rejected: str) -> str:
+        """Another token than the one that the service rejected: a new one, unless somebody has just fetched it.
+
+        Raises:
+            APIError: None could be fetched.
+        """
+        token = self._token
+        if token is not None and token.value != rejected and self._clock() < self._unsafe_at:
+            return token.value
+        return (await self._renewed()).value
+
+    async def close(self) -> None:
+        """Give up a renewal that is under way."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
+
+    async def _renewed(self) -> Token:
+        # Shielded: the renewal belongs to all who wait, so a client that goes away must not end it.
+        return await asyncio.shield(self._renew())
+
+    def _renew(self) -> asyncio.Task[Token]:
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._fetch_next())
+            self._renewal.add_done_callback(self._note_failure)
+        return self._renewal
+
+    async def _fetch_next(self) -> Token:
+        asked_at = self._clock()
+        token = await self._fetch()
+        self._token = token
+        self._renew_at = asked_at + token.lifetime - min(_RENEW_BEFORE, token.lifetime * _RENEW_SHARE)
+        self._unsafe_at = asked_at + token.lifetime - min(_UNSAFE, token.lifetime * _UNSAFE_SHARE)
+        return token
+
+    def _note_failure(self, renewal: asyncio.Task[Token]) -> None:
+        """Tell of a failure, which nobody may have waited for, and leave IAM alone for a while."""
+        error = None if renewal.cancelled() else renewal.exception()
+        if error is None:
+            return
+        now = self._clock()
+        self._renew_at = now + max(0.0, self._unsafe_at - now) * _PAUSE_SHARE
+        cause = error.message if isinstance(error, APIError) else type(error).__name__
+        structlog.get_logger("specserve.watsonx").warning("no new token", cause=cause)

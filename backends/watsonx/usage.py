@@ -1,0 +1,40 @@
+"""Counts of tokens as IBM tells them -> as the contract has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from specserve.generated.models import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
+
+
+def make_usage(prompt_tokens: int, completion_tokens: int) -> CompletionUsage:
+    """A usage of these counts."""
+    return CompletionUsage.model_construct(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+    )
+
+
+def chat_usage(said: Any) -> CompletionUsage:
+    """The usage of a chat answer. IBM may leave it out; then it is zeros, and the log says so."""
+    if not isinstance(said, Mapping):
+        structlog.get_logger("specserve.watsonx").warning("an answer without usage")
+        said = {}
+    usage = make_usage(count(said.get("prompt_tokens")), count(said.get("completion_tokens")))
+    prompt, completion = said.get("prompt_tokens_details"), said.get("completion_tokens_details")
+    if isinstance(prompt, Mapping) and "cached_tokens" in prompt:
+        usage.prompt_tokens_details = PromptTokensDetails.model_construct(cached_tokens=count(prompt["cached_tokens"]))
+    if isinstance(completion, Mapping) and "reasoning_tokens" in completion:
+        usage.completion_tokens_details = CompletionTokensDetails.model_construct(
+            reasoning_tokens=count(completion["reasoning_tokens"])
+        )
+    return usage
+
+
+def count(said: Any) -> int:
+    """A count, or 0 where there is none."""
+    return said if isinstance(said, int) and said > 0 else 0
