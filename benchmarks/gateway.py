@@ -4,6 +4,7 @@
 
 PROGRAM is `litellm` of an environment with `litellm[proxy]`. Each gateway has one worker on a processor of its own; the
 server behind and the client share the other. Without PROGRAM only ours is measured, beside asking the server directly.
+Beside requests per second it tells the processor time of a request, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvloop
 from client import Sample, load
 from side_by_side import Spread, bind_to_core, free_port, machine, ratios, server, write
@@ -44,20 +46,35 @@ def litellm(program: str, folder: Path, port: int, upstream: str) -> list[str]:
     """The command of LiteLLM's proxy; YAML reads JSON."""
     config = folder / "litellm.yaml"
     parameters = {"model": "openai/stub", "api_base": upstream, "api_key": "unused"}
-    config.write_text(json.dumps({"model_list": [{"model_name": "relayed", "litellm_params": parameters}]}))
+    models = [{"model_name": "relayed", "litellm_params": parameters}]
+    settings = {"dangerously_permit_weak_or_unset_master_key": True}  # neither side asks for a key
+    config.write_text(json.dumps({"model_list": models, "general_settings": settings}))
     return [program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
 
 
-async def measure(urls: dict[str, str], body: bytes, arguments: argparse.Namespace) -> dict[str, list[Sample]]:
-    """Ask each in turns; the first round is a warm-up that does not count."""
+def processor_seconds(pid: int) -> float:
+    """What a process and its children have used so far."""
+    whole = psutil.Process(pid)
+    times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+async def measure(
+    urls: dict[str, str], pids: dict[str, int], body: bytes, arguments: argparse.Namespace
+) -> tuple[dict[str, list[Sample]], dict[str, list[float]]]:
+    """Ask each in turns; the first round is a warm-up that does not count. Samples, and milliseconds of a request."""
     found: dict[str, list[Sample]] = {name: [] for name in urls}
+    costs: dict[str, list[float]] = {name: [] for name in urls}
     for number in range(arguments.rounds + 1):
         for name, url in urls.items():
+            before = processor_seconds(pids[name])
             sample = await load(url, body, connections=arguments.connections, seconds=arguments.seconds)
+            used = processor_seconds(pids[name]) - before
             if number:
                 found[name].append(sample)
+                costs[name].append(used / len(sample.latencies) * 1000)
                 print(f"  round {number}  {name:10} {sample.per_second:8.1f} requests/s", file=sys.stderr)
-    return found
+    return found, costs
 
 
 def main() -> None:
@@ -74,24 +91,32 @@ def main() -> None:
     bind_to_core(1)
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
-        running.enter_context(server([sys.executable, str(STUB), str(ports["direct"])], ports["direct"], core=1))
+        stub = [sys.executable, str(STUB), str(ports["direct"])]
+        pids = {"direct": running.enter_context(server(stub, ports["direct"], core=1))}
         port = ports["specserve"]
-        running.enter_context(server(ours(folder, port, upstream), port, core=0))
+        pids["specserve"] = running.enter_context(server(ours(folder, port, upstream), port, core=0))
         if arguments.litellm:
             port = ports["litellm"]
-            running.enter_context(server(litellm(arguments.litellm, folder, port, upstream), port, core=0))
+            command = litellm(arguments.litellm, folder, port, upstream)
+            pids["litellm"] = running.enter_context(server(command, port, core=0))
         urls = {name: f"http://127.0.0.1:{port}/v1/chat/completions" for name, port in ports.items()}
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for kind, body in KINDS.items():
-                samples = runner.run(measure(urls, body, arguments))
+                samples, costs = runner.run(measure(urls, pids, body, arguments))
                 rates = {name: [sample.per_second for sample in several] for name, several in samples.items()}
-                found[kind] = {"per_second": {name: vars(Spread.of(several)) for name, several in rates.items()}}
+                found[kind] = {
+                    "per_second": {name: vars(Spread.of(several)) for name, several in rates.items()},
+                    "processor_ms": {name: vars(Spread.of(several)) for name, several in costs.items()},
+                }
                 for side, several in rates.items():
-                    print(f"{kind:9} {side:10} {Spread.of(several):8.1f} requests/s")
+                    cost = Spread.of(costs[side])
+                    print(f"{kind:9} {side:10} {Spread.of(several):8.1f} requests/s, {cost:6.2f} ms of processor each")
                 if arguments.litellm:
                     ratio = ratios(rates["specserve"], rates["litellm"])
                     found[kind] |= {"ratio": vars(ratio), "goal": GOALS[kind]}
-                    print(f"{kind:9} ours over LiteLLM's {ratio:.1f}, goal {GOALS[kind]}")
+                    less = ratios(costs["litellm"], costs["specserve"])
+                    found[kind] |= {"processor_ratio": vars(less)}
+                    print(f"{kind:9} ours over LiteLLM's {ratio:.1f}, goal {GOALS[kind]}; {less:.1f} in processor time")
     if arguments.litellm:
         write("gateway", found)
 
