@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from specserve.backends.base import Capabilities, ModelSettings
     from specserve.backends.local.answer import Alternatives
     from specserve.backends.local.engine import Sampling, TokenOutput
+    from specserve.backends.local.grammar import Grammar
     from specserve.generated.models import CreateEmbeddingRequest
 
 _CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -51,6 +52,8 @@ _TEMPLATE = """{% for message in messages %}
 {{- message.name + ': ' if message.name }}{{ '<|' + message.role + '|>' + message.content + '<|end|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
+
+_LONGEST_TRIED = 1000  # characters held against a grammar
 
 _LIKELY = b" etaoinshrdlucmfwypvbgkqjxz"
 _LOGPROBS = tuple(math.log(0.5) * rank for rank in range(1, 21))
@@ -150,7 +153,7 @@ class EchoEngine(Engine):
         self, prompt: Sequence[int], sampling: Sampling, n: int
     ) -> AsyncGenerator[list[TokenOutput], None]:
         """See `Engine`. Where the answer must be longer than what was said, it is said again."""
-        said = _said(prompt)
+        said = self._within(sampling.grammar, _said(prompt))
         wanted = sampling.max_tokens if sampling.ignore_eos else max(len(said), sampling.min_tokens)
         count = min(wanted, sampling.max_tokens)
         finish_reason = "length" if count == sampling.max_tokens else "stop"
@@ -178,6 +181,15 @@ class EchoEngine(Engine):
                 yield [RankedOutput(index, [], [], "stop", cached_tokens=0) for index in range(n)]
         finally:
             self._running -= n
+
+    def _within(self, grammar: Grammar | None, said: list[int]) -> list[int]:
+        """What to say if the answer must look like this: what was said if it does, else the least that does."""
+        if grammar is None or grammar.free:
+            return said
+        text = b"".join(map(self._tokenizer.token_bytes, said)).decode(errors="replace")
+        if len(text) <= _LONGEST_TRIED and grammar.allows(text):
+            return said
+        return self._tokenizer.encode(grammar.shortest() or "", add_special_tokens=False)
 
     async def _sleep(self, seconds: float) -> None:
         if seconds > 0:
@@ -231,8 +243,10 @@ class Echo(LocalBackend):
             "min_tokens",
             "presence_penalty",
             "repetition_penalty",
+            "response_format",
             "seed",
             "temperature",
+            "tools",
             "top_k",
             "top_logprobs",
             "top_p",

@@ -18,6 +18,11 @@ from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
 from specserve.backends.local.named_templates import read_template
 from specserve.backends.local.prompts import ChatPrompts
+from specserve.backends.local.structured import bound, format_grammar
+from specserve.backends.local.tool_chunks import ToolChunks
+from specserve.backends.local.tool_formats import GENERIC
+from specserve.backends.local.tool_prompts import ToolPrompts
+from specserve.backends.local.tools import answer_grammar, ending_after_call, read_tools
 from specserve.generated.models import ChatCompletionRequestUserMessage
 
 if TYPE_CHECKING:
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from specserve.backends.local.chunks import Chunks
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.prompts import ChatPrompt
+    from specserve.backends.local.tool_formats.base import ToolFormat
+    from specserve.backends.local.tools import Tools
     from specserve.generated.models import (
         CreateChatCompletionRequest,
         CreateChatCompletionStreamResponse,
@@ -40,7 +47,7 @@ _SHORT = 4000
 """Characters that are rendered and tokenised on the event loop: a millisecond or two, less than a thread is worth."""
 
 _BOTH = frozenset({"max_tokens", "model", "n", "prompt", "stop", "stream", "stream_options"})
-_CHAT_ONLY = frozenset({"max_completion_tokens", "messages", "top_logprobs"})
+_CHAT_ONLY = frozenset({"max_completion_tokens", "messages", "response_format", "tools", "top_logprobs"})
 _COMPLETION_ONLY = frozenset({"best_of", "echo"})
 
 
@@ -53,7 +60,8 @@ class LocalBackend(Backend):
     Attributes:
         features: Request parameters that the engine gives effect to, of those in `Sampling`: ``temperature``,
             ``top_p``, ``top_k``, ``min_p``, ``repetition_penalty``, ``presence_penalty``, ``frequency_penalty``,
-            ``seed``, ``min_tokens``, ``ignore_eos``, ``logprobs``; and ``top_logprobs`` if its outputs are
+            ``seed``, ``min_tokens``, ``ignore_eos``, ``logprobs``; ``response_format`` and ``tools`` if it holds to a
+            grammar; and ``top_logprobs`` if its outputs are
             `RankedOutput`. May be set on the instance by `open_engine`.
     """
 
@@ -63,6 +71,7 @@ class LocalBackend(Backend):
         super().__init__(settings)
         self._engine: Engine | None = None
         self._prompts: ChatPrompts | None = None
+        self._tool_prompts: ToolPrompts | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._capabilities: Capabilities | None = None
 
@@ -81,7 +90,9 @@ class LocalBackend(Backend):
         self._engine = await self.open_engine()
         source = own_template or self._engine.chat_template
         if source is not None:
-            self._prompts = ChatPrompts(ChatTemplate(source, self._engine.special_tokens), self._engine.tokenizer)
+            template = ChatTemplate(source, self._engine.special_tokens)
+            self._prompts = ChatPrompts(template, self._engine.tokenizer)
+            self._tool_prompts = ToolPrompts(template)
         self._capabilities = self.declare(self._engine)
 
     async def stop(self) -> None:
@@ -128,6 +139,8 @@ class LocalBackend(Backend):
             chat = _BOTH | {"max_completion_tokens", "messages"} | self.features
             if self._prompts.takes_effort:
                 chat |= {"reasoning_effort"}
+            if "tools" in chat:
+                chat |= {"tool_choice", "parallel_tool_calls", "messages.tool"}
             operations["createChatCompletion"] = chat - _COMPLETION_ONLY
         return Capabilities(operations, context_length=self.context_length)
 
@@ -141,8 +154,11 @@ class LocalBackend(Backend):
         call: Call,
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
-        chunks = ChatChunks(call, self.settings.id, self.engine.tokenizer)
-        async with aclosing(self._answer(await self._plan_chat(request), chunks)) as answer:
+        asked = plan.parameters(request)
+        tools, form = read_tools(asked), self._tool_format()
+        shared = (call, self.settings.id, self.engine.tokenizer)
+        chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
+        async with aclosing(self._answer(await self._plan_chat(asked, tools, form), chunks)) as answer:
             async for chunk in answer:
                 yield chunk
 
@@ -174,8 +190,7 @@ class LocalBackend(Backend):
                         yield chunk
         yield chunks.usage(generation.usage())
 
-    async def _plan_chat(self, request: CreateChatCompletionRequest) -> plan.Plan:
-        asked = plan.parameters(request)
+    async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:
         limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)
         messages, text = asked["messages"], asked["prompt"]
         param = "messages" if text is None else "prompt"
@@ -185,7 +200,9 @@ class LocalBackend(Backend):
             raise InvalidRequest("Give either 'messages' or 'prompt', not both.", param="prompt")
         if text is not None:
             messages = [ChatCompletionRequestUserMessage.model_construct(role="user", content=text)]
-        prompt = await self._chat_prompt(messages, asked["reasoning_effort"])
+        size = len(str(asked["response_format"])) + len(str(asked["tools"]))
+        grammar = await self._off_loop(lambda: answer_grammar(tools, form, format_grammar(asked)), size)
+        prompt = await self._chat_prompt(messages, asked["reasoning_effort"], tools)
         planned = plan.make_plan(
             asked,
             [prompt.ids],
@@ -196,7 +213,11 @@ class LocalBackend(Backend):
             param=param,
             engine_ranks="top_logprobs" in self.features,
         )
-        return replace(planned, thinking=prompt.thinking)
+        planned = ending_after_call(replace(planned, thinking=prompt.thinking), tools, form)
+        return bound(planned, grammar, asked, "response_format" if tools is None else "tools")
+
+    def _tool_format(self) -> ToolFormat:
+        return GENERIC if self._tool_prompts is None else self._tool_prompts.form
 
     def _plan_completion(self, asked: dict[str, Any], prompts: list[list[int]], *, explicit_limit: bool) -> plan.Plan:
         ranks = "top_logprobs" in self.features
@@ -213,15 +234,15 @@ class LocalBackend(Backend):
             engine_ranks=ranks,
         )
 
-    async def _chat_prompt(self, messages: Sequence[Any], effort: str | None) -> ChatPrompt:
+    async def _chat_prompt(self, messages: Sequence[Any], effort: str | None, tools: Tools | None) -> ChatPrompt:
         prompts = self._prompts
-        if prompts is None:
+        if prompts is None or self._tool_prompts is None:
             raise OperationNotSupported("This model has no chat template: use completions.", param="model")
-        plain_messages = template_messages(messages)
+        plain_messages, tool_variables = self._tool_prompts.prepared(template_messages(messages), tools)
         size = sum(len(message["content"]) for message in plain_messages)
         if effort == "none" and prompts.thinks and not prompts.takes_effort:
             raise UnsupportedValue("This model always thinks.", param="reasoning_effort")
-        variables = {} if effort is None else reasoning.effort_variables(effort)
+        variables = tool_variables | ({} if effort is None else reasoning.effort_variables(effort))
         return await self._off_loop(lambda: prompts.prompt(plain_messages, variables), size)
 
     async def token_ids(self, prompt: Any, param: str = "prompt") -> list[list[int]]:

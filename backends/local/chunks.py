@@ -87,7 +87,7 @@ class ChatChunks:
         index: int,
         delta: ChatCompletionStreamResponseDelta,
         logprobs: ChatCompletionChoiceLogprobs | None = None,
-        finish_reason: Literal["stop", "length"] | None = None,
+        finish_reason: Literal["stop", "length", "tool_calls"] | None = None,
     ) -> CreateChatCompletionStreamResponse:
         choice = ChatCompletionStreamChoice.model_construct(
             index=index, delta=delta, logprobs=logprobs, finish_reason=finish_reason

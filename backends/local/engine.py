@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from specserve.backends.base import Load
+from specserve.backends.local.grammar import Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Sampling:
         seed: Same seed, same request, same answer; None draws a fresh one.
         ignore_eos: Go on after end of sequence.
         stop: Strings that end the answer. An engine may use them to end early; cutting the text is done by the caller.
+        grammar: What the answer must look like, from its first token to its end. Not with `min_tokens` or `ignore_eos`.
         logprobs: Also give the log-probability of each chosen token.
         ranked: Also give the likeliest others, in a `RankedOutput`. Asked only of an engine that does.
         rank_prompt: Also rank the prompt's own tokens. As `ranked`.
@@ -44,6 +46,7 @@ class Sampling:
     seed: int | None = None
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
+    grammar: Grammar | None = None
     logprobs: bool = False
     ranked: bool = False
     rank_prompt: bool = False

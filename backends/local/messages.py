@@ -36,11 +36,20 @@ def template_messages(messages: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _template_message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
+    _refuse_other_calls(message, where.removesuffix(".content"))
     role = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
     rendered = {"role": role, "content": _text(message.get("refusal") if content is None else content, where)}
     passed_on = ("name", "tool_calls", "tool_call_id", "reasoning_content")
-    return rendered | {key: message[key] for key in passed_on if message.get(key) is not None}
+    return rendered | {key: message[key] for key in passed_on if message.get(key)}
+
+
+def _refuse_other_calls(message: Mapping[str, Any], where: str) -> None:
+    if message["role"] == "function" or message.get("function_call"):
+        raise UnsupportedParameter("This model takes calls and results of tools only.", param=where)
+    for at, call in enumerate(message.get("tool_calls") or ()):
+        if call["type"] != "function":
+            raise UnsupportedParameter("This model calls functions only.", param=f"{where}.tool_calls[{at}]")
 
 
 def _text(content: str | list[Mapping[str, Any]] | None, where: str) -> str:

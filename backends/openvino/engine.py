@@ -114,6 +114,7 @@ class OpenVINOEngine(Engine):
                 "prompt": list(prompt),
                 "config": _config(sampling),
                 "end_ids": self._files.end_ids,
+                "grammar": None if sampling.grammar is None else sampling.grammar.ebnf(),
             }
         )
         try:

@@ -14,6 +14,8 @@ from specserve.backends.openvino.model_files import converted_dir, read_files
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.process import EngineProcess, Spawned
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
+from specserve.backends.openvino.tokenizer import FastTokenizer
+from specserve.backends.openvino.vocabulary import described
 from specserve.backends.options import parse_options
 from specserve.backends.weights import resolve
 
@@ -31,9 +33,11 @@ class OpenVINOText(LocalBackend):
             "n",
             "presence_penalty",
             "repetition_penalty",
+            "response_format",
             "seed",
             "stop",
             "temperature",
+            "tools",
             "top_k",
             "top_logprobs",
             "top_p",
@@ -50,22 +54,23 @@ class OpenVINOText(LocalBackend):
         self._spawned = Spawned()
 
     async def open_engine(self) -> OpenVINOEngine:
-        """Let the engine process open the model, and read the model's files meanwhile."""
+        """Read the model's files, while the engine process imports its library, and let it open the model."""
         spawned, self._spawned = self._spawned, None
-        path = await asyncio.to_thread(resolve, self.settings.source)
-        order = self._order(path)
-        launch = functools.partial(EngineProcess.start, order)
-        first = asyncio.create_task(launch(spawned))
         try:
+            path = await asyncio.to_thread(resolve, self.settings.source)
             files = await asyncio.to_thread(read_files, path, self._options)
         except BaseException:
-            first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
+            if spawned is not None:
+                spawned.end()
             raise
+        if not files.end_ids:
+            self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
+        order = self._order(path, files.tokenizer)
+        launch = functools.partial(EngineProcess.start, order)
         folder = str(order["save_to"] or order["model"])
         scorer = Scorer(functools.partial(launch_scorer, folder, self._options.num_threads))
         engine = OpenVINOEngine(files, launch, scorer)
-        await engine.start(first)
+        await engine.start(asyncio.create_task(launch(spawned)))
         return engine
 
     async def stop(self) -> None:
@@ -79,7 +84,7 @@ class OpenVINOText(LocalBackend):
         """The engine's process, and the scorer's if it runs."""
         return self._engine.pids if isinstance(self._engine, OpenVINOEngine) else ()
 
-    def _order(self, path: Path) -> dict[str, object]:
+    def _order(self, path: Path, tokenizer: FastTokenizer) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""
         version = importlib.metadata.version("openvino")
         return {
@@ -88,4 +93,5 @@ class OpenVINOText(LocalBackend):
             "device": self._options.device,
             "scheduler": self._options.scheduler(),
             "properties": self._options.properties(),
+            "vocabulary": described(tokenizer),
         }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.engine import Tokenizer
+from specserve.backends.local.tool_formats import MARKS
 from specserve.backends.openvino.guarded_tokenizer import GuardedTokenizer
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Value]) -> FastTokenizer:
         if its_kind == _NORMAL:
             pieces.append(_from_byte_level(token))
         else:
-            pieces.append(token.encode() if its_kind == _USER_DEFINED else b"")
+            pieces.append(token.encode() if its_kind == _USER_DEFINED or token in MARKS else b"")
     return FastTokenizer(built, pieces)
 
 
@@ -154,7 +155,8 @@ def tokenizer_from_json(path: Path) -> FastTokenizer:
     for token, token_id in vocabulary.items():
         pieces[token_id] = to_bytes(token)
     for token_id, added in built.get_added_tokens_decoder().items():
-        pieces[token_id] = b"" if added.special else added.content.encode()
+        hidden = added.special and added.content not in MARKS
+        pieces[token_id] = b"" if hidden else added.content.encode()
     return FastTokenizer(built, pieces)
 
 

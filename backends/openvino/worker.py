@@ -6,11 +6,11 @@ a crash of the engine is an error of its requests, not of the server.
 
 It speaks lines of JSON. In, first, what to open::
 
-    {"model", "save_to", "device", "scheduler": {...}, "properties": {...}}
+    {"model", "save_to", "device", "scheduler": {...}, "properties": {...}, "vocabulary": {...}}
 
 and then, at any time, requests (several ids are several answers to one prompt, each with its own seed)::
 
-    {"add": [ids], "seeds": [...], "prompt": [...], "config": {...}, "end_ids": [...]}
+    {"add": [ids], "seeds": [...], "prompt": [...], "config": {...}, "end_ids": [...], "grammar": EBNF or null}
     {"cancel": [ids]}
 
 Out, ``{"ready": true, "capacity": most tokens the KV cache can hold}`` or ``{"failed": why}``, and then one line after
@@ -38,6 +38,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.pipes import claim_stdout, send, short
+from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 if TYPE_CHECKING:
     import openvino_genai
@@ -230,6 +231,8 @@ def _config(request: dict[str, Any], seed: int) -> openvino_genai.GenerationConf
     if not request["end_ids"]:
         config.ignore_eos = True  # the engine insists on an end of sequence
     config.set_eos_token_id(next(iter(request["end_ids"]), 0))
+    if request.get("grammar"):
+        config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=request["grammar"])
     return config
 
 
@@ -242,10 +245,10 @@ def _open(order: dict[str, Any]) -> openvino_genai.ContinuousBatchingPipeline:
         setattr(scheduler, name, value)
 
     def open_path(path: Path, **properties: object) -> openvino_genai.ContinuousBatchingPipeline:
-        # The server tokenizes. A tokenizer of a directory without one is empty, which saves reading it from the GGUF.
-        folder = path if path.is_dir() else path.parent
+        # The server tokenizes; the engine only needs to know its tokens, for grammars.
+        tokenizer = engine_tokenizer(order["vocabulary"], path / _MODEL)
         return openvino_genai.ContinuousBatchingPipeline(
-            path, openvino_genai.Tokenizer(folder), scheduler, order["device"], **order["properties"], **properties
+            path, tokenizer, scheduler, order["device"], **order["properties"], **properties
         )
 
     model = Path(order["model"])

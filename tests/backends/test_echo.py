@@ -306,7 +306,8 @@ def test_it_declares_what_it_does() -> None:
             assert (capabilities.context_length, capabilities.embedding_dimensions) == (100, 8)
             chat, completion = (capabilities.operations[name] for name in ("createChatCompletion", "createCompletion"))
             assert {"messages", "prompt", "top_logprobs", "max_completion_tokens"} <= chat
-            assert not {"tools", "logit_bias", "echo", "best_of"} & chat
+            assert {"tools", "tool_choice", "parallel_tool_calls", "messages.tool", "response_format"} <= chat
+            assert not {"logit_bias", "echo", "best_of"} & chat
             assert {"prompt", "echo", "logprobs", "best_of"} <= completion
             assert not {"messages", "top_logprobs", "suffix"} & completion
             assert chat <= set(CreateChatCompletionRequest.model_fields)

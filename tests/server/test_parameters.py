@@ -86,7 +86,11 @@ ASKING = {
     },
 }
 # What a parameter needs beside it.
-WITH = {"top_logprobs": {"logprobs": True}, "stream_options": {"stream": True}}
+WITH = {
+    "top_logprobs": {"logprobs": True},
+    "stream_options": {"stream": True},
+    "tool_choice": {"tools": [{"type": "function", "function": {"name": "f"}}]},
+}
 POLICY = {operation: parameters(load(), operation) for operation in ASKING}
 PATHS = {
     "createChatCompletion": "/chat/completions",

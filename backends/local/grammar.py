@@ -1,0 +1,399 @@
+"""A grammar as data: what an answer may look like. Engines that can hold to one read it as EBNF.
+
+The parts of an expression are a text that stands for itself, `Chars`, `Ref`, `Row`, `Choice`, `Repeat`, and at the top
+only `Free`. The notation is the one that xgrammar and llama.cpp share, but for `Free`, which is xgrammar's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+HIGHEST = 0x10FFFF
+_SURROGATES = (0xD800, 0xDFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Chars:
+    """One character of these inclusive ranges, sorted, none touching another."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What the rule of this name allows."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All of these, in this order."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of these."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The same several times; no upper bound if `most` is None."""
+
+    part: Node
+    least: int
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Any text, but after each of these triggers what belongs to it must follow."""
+
+    triggers: tuple[tuple[str, Ref], ...]
+
+
+Node = str | Chars | Ref | Row | Choice | Repeat | Free
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Rules, of which ``root`` is the whole answer.
+
+    Attributes:
+        rules: Expressions by name.
+    """
+
+    rules: Mapping[str, Node]
+
+    def ebnf(self) -> str:
+        """The grammar as text."""
+        return "".join(f"{name} ::= {_ebnf(node)}\n" for name, node in self.rules.items())
+
+    @property
+    def free(self) -> bool:
+        """Whether any text will do until a trigger comes."""
+        return isinstance(self.rules["root"], Free)
+
+    def shortest(self) -> str | None:
+        """A shortest text that the grammar allows, the same each time; None if it allows none of bearable length."""
+        return _shortest(self.rules).get("root")
+
+    def finite(self) -> bool:
+        """Whether each rule has a text that it allows: then an engine never runs into a dead end."""
+        return _shortest(self.rules).keys() == self.rules.keys()
+
+    def begins_itself(self) -> bool:
+        """Whether a rule can begin with itself, which some engines do not end to read."""
+        short = _shortest(self.rules)
+        first = {name: set(_first_refs(node, short)) for name, node in self.rules.items()}
+        for name in self.rules:
+            seen: set[str] = set()
+            waiting = list(first[name])
+            while waiting:
+                each = waiting.pop()
+                if each == name:
+                    return True
+                if each not in seen:
+                    seen.add(each)
+                    waiting += first[each]
+        return False
+
+    def width(self) -> int:
+        """How many places the rules have where most characters fit: what takes engines time to compile."""
+        wide = {name for name, node in self.rules.items() if _one_of_many(node)}
+        return sum(_width(node, wide) for name, node in self.rules.items() if name not in wide)
+
+    def allows(self, text: str) -> bool:
+        """Whether the grammar allows this text. For short texts: it takes time and stack."""
+        return len(text) in _Reader(self.rules, text).ends(Ref("root"), 0)
+
+
+def row(*parts: Node) -> Node:
+    """All of `parts`, flattened, texts that meet joined."""
+    joined: list[Node] = []
+    for part in parts:
+        for each in part.parts if isinstance(part, Row) else (part,):
+            if isinstance(each, str) and joined and isinstance(joined[-1], str):
+                joined[-1] += each
+            elif each != "":
+                joined.append(each)
+    if not joined:
+        return ""
+    return joined[0] if len(joined) == 1 else Row(tuple(joined))
+
+
+def choice(parts: Iterable[Node]) -> Node:
+    """One of `parts`, flattened, each once.
+
+    Raises:
+        ValueError: There are none.
+    """
+    flat: dict[Node, None] = {}
+    for part in parts:
+        flat.update(dict.fromkeys(part.parts if isinstance(part, Choice) else (part,)))
+    if not flat:
+        raise ValueError("a choice of nothing")
+    return next(iter(flat)) if len(flat) == 1 else Choice(tuple(flat))
+
+
+def optional(part: Node) -> Node:
+    """`part` or nothing."""
+    return Repeat(part, 0, 1)
+
+
+def chars(*ranges: str | tuple[int, int]) -> Chars:
+    """A class of characters: single ones, or pairs of the first and the last."""
+    return Chars(merged([(ord(each), ord(each)) if isinstance(each, str) else each for each in ranges]))
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Ranges sorted, overlapping and touching ones joined."""
+    result: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if result and low <= result[-1][1] + 1:
+            result[-1] = (result[-1][0], max(high, result[-1][1]))
+        else:
+            result.append((low, high))
+    return tuple(result)
+
+
+def without(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """What is in `ranges` and not in `taken`."""
+    left = list(merged(ranges))
+    for low, high in merged(taken):
+        cut = []
+        for first, last in left:
+            if last < low or first > high:
+                cut.append((first, last))
+            else:
+                cut += [pair for pair in ((first, low - 1), (high + 1, last)) if pair[0] <= pair[1]]
+        left = cut
+    return tuple(left)
+
+
+class Rules:
+    """Rules in the making."""
+
+    def __init__(self) -> None:
+        self.rules: dict[str, Node] = {"root": ""}
+        self._names: dict[Node, Ref] = {}
+
+    def new(self, hint: str) -> Ref:
+        """A name that is free; `set` is to follow."""
+        name = f"{hint}-{len(self.rules)}"
+        self.rules[name] = ""
+        return Ref(name)
+
+    def set(self, ref: Ref, node: Node) -> Ref:
+        """Say what a name stands for."""
+        self.rules[ref.name] = node
+        return ref
+
+    def add(self, hint: str, node: Node) -> Ref:
+        """A rule for `node`, the same for the same node."""
+        if node not in self._names:
+            self._names[node] = self.set(self.new(hint), node)
+        return self._names[node]
+
+    def counted(self, part: Node, least: int, most: int | None) -> Node:
+        """`part` several times, in such a way that engines compile large counts as fast as small ones.
+
+        An engine finds out for each state of a rule which tokens fit, which takes milliseconds where most do. So the
+        states must be few: four of a rule, four of that rule, and so on.
+        """
+        if most is None:
+            return row(self._exactly(part, least), Repeat(part, 0, None))
+        if most <= _FEW:
+            return part if least == most == 1 else Repeat(part, least, most)
+        return row(self._exactly(part, least), self._at_most(part, most - least))
+
+    def _exactly(self, part: Node, count: int) -> Node:
+        parts: list[Node] = []
+        while count:
+            size, level = self._largest(part, count)
+            parts.append(Repeat(level, count // size, count // size))
+            count %= size
+        return row(*parts)
+
+    def _at_most(self, part: Node, count: int) -> Node:
+        if count <= _FEW:
+            return Repeat(part, 0, count) if count else ""
+        size, level = self._largest(part, count)
+        full, rest = divmod(count + 1, size)
+        below = row(Repeat(level, 0, full - 1) if full > 1 else "", self._at_most(part, size - 1))
+        if not rest:
+            return below
+        return choice([below, row(Repeat(level, full, full), self._at_most(part, rest - 1))])
+
+    def _largest(self, part: Node, count: int) -> tuple[int, Node]:
+        """The largest power of four up to `count`, and a rule for that many."""
+        size, level = 1, part
+        while size * _FEW <= count:
+            size, level = size * _FEW, self.add("four", Repeat(level, _FEW, _FEW))
+        return size, level
+
+
+_FEW = 4
+_LONGEST = 100_000
+_MANY = 20
+
+
+def _ebnf(node: Node, *, inner: bool = False) -> str:
+    match node:
+        case str():
+            return '"' + "".join(map(_escaped, node)) + '"'
+        case Chars(ranges):
+            return "[" + "".join(map(_range, without(ranges, [_SURROGATES]))) + "]"
+        case Ref(name):
+            return name
+        case Row(parts):
+            text = " ".join(_ebnf(part, inner=True) for part in parts)
+            return f"({text})" if inner else text
+        case Choice(parts):
+            text = " | ".join(_ebnf(part, inner=True) for part in parts)
+            return f"({text})" if inner else text
+        case Repeat(part, least, most):
+            return _ebnf(part, inner=True) + _times(least, most)
+        case Free(triggers):
+            pairs = ", ".join(f"({_ebnf(trigger)}, {ref.name})" for trigger, ref in triggers)
+            return f"TagDispatch({pairs})"
+
+
+def _times(least: int, most: int | None) -> str:
+    shorthand = {(0, 1): "?", (0, None): "*", (1, None): "+"}
+    return shorthand.get((least, most)) or f"{{{least},{'' if most is None else most}}}"
+
+
+def _escaped(character: str) -> str:
+    if character.isascii() and (character.isalnum() or character in " !#$%&'()*+,./:;<=>?@_`{|}~"):
+        return character
+    return f"\\U{ord(character):08x}"
+
+
+def _range(pair: tuple[int, int]) -> str:
+    low, high = pair
+    return f"\\U{low:08x}" if low == high else f"\\U{low:08x}-\\U{high:08x}"
+
+
+def _shortest(rules: Mapping[str, Node]) -> dict[str, str]:
+    """A shortest text of each rule that has one: what is found for some rules gives more for others, until it ends."""
+    found: dict[str, str] = {}
+    changed = True
+    while changed:
+        changed = False
+        for name, node in rules.items():
+            text = _shortest_of(node, found)
+            if text is not None and (name not in found or len(text) < len(found[name])):
+                found[name], changed = text, True
+    return found
+
+
+def _shortest_of(node: Node, found: Mapping[str, str]) -> str | None:
+    match node:
+        case str():
+            return node
+        case Chars(ranges):
+            return chr(ranges[0][0]) if ranges else None
+        case Ref(name):
+            return found.get(name)
+        case Row(parts):
+            texts = [_shortest_of(part, found) for part in parts]
+            known = [text for text in texts if text is not None]
+            short = len(known) == len(texts) and sum(map(len, known)) <= _LONGEST
+            return "".join(known) if short else None
+        case Choice(parts):
+            options = [text for part in parts if (text := _shortest_of(part, found)) is not None]
+            return min(options, key=len) if options else None
+        case Repeat(part, least, _):
+            text = _shortest_of(part, found) if least else ""
+            return None if text is None or len(text) * least > _LONGEST else text * least
+        case Free():
+            return ""
+
+
+def _first_refs(node: Node, short: Mapping[str, str]) -> Iterator[str]:
+    """The rules that an expression can begin with."""
+    match node:
+        case Ref(name):
+            yield name
+        case Row(parts):
+            for part in parts:
+                yield from _first_refs(part, short)
+                if _shortest_of(part, short) != "":
+                    return
+        case Choice(parts):
+            for part in parts:
+                yield from _first_refs(part, short)
+        case Repeat(part, _, _):
+            yield from _first_refs(part, short)
+
+
+def _one_of_many(node: Node) -> bool:
+    match node:
+        case Chars(ranges):
+            return sum(high - low + 1 for low, high in ranges) > _MANY
+        case Choice(parts):
+            return any(map(_one_of_many, parts))
+    return False
+
+
+def _width(node: Node, wide: Collection[str]) -> int:
+    if _one_of_many(node):
+        return 1
+    match node:
+        case Ref(name):
+            return int(name in wide)
+        case Row(parts) | Choice(parts):
+            return sum(_width(part, wide) for part in parts)
+        case Repeat(part, least, most):
+            return _width(part, wide) * max(1, least, most or 0)
+    return 0
+
+
+class _Reader:
+    """Finds where an expression can end that begins at some place of a text."""
+
+    def __init__(self, rules: Mapping[str, Node], text: str) -> None:
+        self._rules = rules
+        self._text = text
+        self._known: dict[tuple[str, int], frozenset[int]] = {}
+
+    def ends(self, node: Node, at: int) -> frozenset[int]:
+        match node:
+            case str():
+                return frozenset({at + len(node)} if self._text.startswith(node, at) else ())
+            case Chars(ranges):
+                code = ord(self._text[at]) if at < len(self._text) else -1
+                return frozenset({at + 1} if any(low <= code <= high for low, high in ranges) else ())
+            case Ref(name):
+                if (name, at) not in self._known:
+                    self._known[name, at] = self.ends(self._rules[name], at)
+                return self._known[name, at]
+            case Row(parts):
+                places = frozenset({at})
+                for part in parts:
+                    places = frozenset(end for place in places for end in self.ends(part, place))
+                return places
+            case Choice(parts):
+                return frozenset(end for part in parts for end in self.ends(part, at))
+            case Repeat(part, least, most):
+                return self._repeated(part, least, most, at)
+            case Free():
+                return frozenset(range(at, len(self._text) + 1))
+
+    def _repeated(self, part: Node, least: int, most: int | None, at: int) -> frozenset[int]:
+        places = frozenset({at})
+        for _ in range(least):
+            places = frozenset(end for place in places for end in self.ends(part, place))
+        reached = new = places
+        rounds = 0
+        while new and (most is None or rounds < most - least):
+            new = frozenset(end for place in new for end in self.ends(part, place)) - reached
+            reached |= new
+            rounds += 1
+        return reached

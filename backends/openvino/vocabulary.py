@@ -1,0 +1,84 @@
+"""What the engine must know of the tokenizer to hold to a grammar: the bytes of each token, and nothing else.
+
+The engine takes them from a detokenizer. One that is made of constants opens in a tenth of a second, where OpenVINO's
+own, made from a GGUF file, takes seconds; what it would answer if it were asked to detokenize does not matter.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specserve.backends.local.reasoning import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import openvino_genai
+
+    from specserve.backends.openvino.tokenizer import FastTokenizer
+
+_LOGITS = "logits"
+_MARKS = frozenset(mark for known in FORMATS for mark in (known.opens, known.closes))
+
+
+def described(tokenizer: FastTokenizer) -> dict[str, object]:
+    """The bytes of all tokens as JSON can hold them."""
+    pieces = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.size)]
+    for text, token_id in tokenizer.control_tokens.items():
+        if text in _MARKS:  # grammars speak of these; what else has no bytes no grammar allows
+            pieces[token_id] = text.encode()
+    return {"bytes": base64.b64encode(b"".join(pieces)).decode(), "lengths": [len(piece) for piece in pieces]}
+
+
+def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> openvino_genai.Tokenizer:
+    """A tokenizer that tells the engine the bytes of its tokens, and can do nothing else.
+
+    Args:
+        vocabulary: See `described`.
+        model: The model's openvino_model.xml; where it does not exist yet, its tokens are those of the vocabulary.
+    """
+    import openvino as ov
+    import openvino_genai
+
+    size = _logits(model) if model.exists() else None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "openvino_detokenizer.xml"
+        ov.save_model(_detokenizer(*_pieces(vocabulary, size)), path, compress_to_fp16=False)
+        return openvino_genai.Tokenizer(folder)
+
+
+def _logits(model: Path) -> int | None:
+    """How many tokens the model can choose from: its table is often longer than its tokenizer's."""
+    import openvino as ov
+
+    dimension = ov.Core().read_model(model).output(_LOGITS).get_partial_shape()[-1]
+    return dimension.get_length() if dimension.is_static else None
+
+
+def _pieces(vocabulary: Mapping[str, Any], size: int | None) -> tuple[bytes, Sequence[int]]:
+    data, lengths = base64.b64decode(vocabulary["bytes"]), vocabulary["lengths"]
+    if size is not None:
+        # A grammar is held over as many tokens as are named here: one more or less, and the engine would write beside.
+        lengths = lengths[:size] + [0] * (size - len(lengths))
+    return data, lengths
+
+
+def _detokenizer(data: bytes, lengths: Iterable[int]) -> Any:
+    """A model with the constants that the engine looks for, behind a node of the name that it looks for."""
+    import numpy as np
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    ends = np.array(list(itertools.accumulate(lengths)), dtype=np.int64)
+    begins = np.concatenate([[0], ends[:-1]])
+    tables = [ops.constant(table) for table in (begins, ends, np.frombuffer(data, dtype=np.uint8).astype(np.int64))]
+    ids = ops.parameter([-1, -1], np.int64, name="ids")
+    flat = ops.reshape(ids, ops.constant(np.array([-1], dtype=np.int64)), special_zero=False)
+    vocabulary = ops.concat([flat, *tables], axis=0)
+    vocabulary.set_friendly_name("VocabDecoder")
+    text = ops.result(ops.constant(np.array([""])))
+    return ov.Model([text, ops.result(vocabulary)], [ids], "detokenizer")
