@@ -30,6 +30,7 @@ from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, Una
 from specserve.backends.local.answer import RankedOutput
 from specserve.backends.local.backend import LocalBackend, listed
 from specserve.backends.local.engine import Engine, Tokenizer
+from specserve.backends.local.grammar_analysis import allows, shortest
 from specserve.backends.local.plan import parameters
 from specserve.backends.options import Options, parse_options
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
@@ -187,9 +188,9 @@ class EchoEngine(Engine):
         if grammar is None or grammar.free:
             return said
         text = b"".join(map(self._tokenizer.token_bytes, said)).decode(errors="replace")
-        if len(text) <= _LONGEST_TRIED and grammar.allows(text):
+        if len(text) <= _LONGEST_TRIED and allows(grammar, text):
             return said
-        return self._tokenizer.encode(grammar.shortest() or "", add_special_tokens=False)
+        return self._tokenizer.encode(shortest(grammar) or "", add_special_tokens=False)
 
     async def _sleep(self, seconds: float) -> None:
         if seconds > 0:

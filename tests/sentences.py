@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specserve.backends.local.grammar import Chars, Choice, Free, Grammar, Node, Ref, Repeat, Row
+from specserve.backends.local.grammar_analysis import shortest
 
 if TYPE_CHECKING:
     import random
@@ -14,7 +15,7 @@ _DEEP = 12
 
 def sentence(grammar: Grammar, rng: random.Random, *, unlimited: int = 3) -> str:
     """A text that the grammar allows."""
-    short = {name: Grammar({**grammar.rules, "root": node}).shortest() for name, node in grammar.rules.items()}
+    short = {name: shortest(Grammar({**grammar.rules, "root": node})) for name, node in grammar.rules.items()}
 
     def write(node: Node, depth: int) -> str:
         match node:

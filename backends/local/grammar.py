@@ -6,7 +6,7 @@ only `Free`. The notation is the one that xgrammar and llama.cpp share, but for 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 HIGHEST = 0x10FFFF
@@ -78,39 +78,6 @@ class Grammar:
     def free(self) -> bool:
         """Whether any text will do until a trigger comes."""
         return isinstance(self.rules["root"], Free)
-
-    def shortest(self) -> str | None:
-        """A shortest text that the grammar allows, the same each time; None if it allows none of bearable length."""
-        return _shortest(self.rules).get("root")
-
-    def finite(self) -> bool:
-        """Whether each rule has a text that it allows: then an engine never runs into a dead end."""
-        return _shortest(self.rules).keys() == self.rules.keys()
-
-    def begins_itself(self) -> bool:
-        """Whether a rule can begin with itself, which some engines do not end to read."""
-        short = _shortest(self.rules)
-        first = {name: set(_first_refs(node, short)) for name, node in self.rules.items()}
-        for name in self.rules:
-            seen: set[str] = set()
-            waiting = list(first[name])
-            while waiting:
-                each = waiting.pop()
-                if each == name:
-                    return True
-                if each not in seen:
-                    seen.add(each)
-                    waiting += first[each]
-        return False
-
-    def width(self) -> int:
-        """How many places the rules have where most characters fit: what takes engines time to compile."""
-        wide = {name for name, node in self.rules.items() if _one_of_many(node)}
-        return sum(_width(node, wide) for name, node in self.rules.items() if name not in wide)
-
-    def allows(self, text: str) -> bool:
-        """Whether the grammar allows this text. For short texts: it takes time and stack."""
-        return len(text) in _Reader(self.rules, text).ends(Ref("root"), 0)
 
 
 def row(*parts: Node) -> Node:
@@ -239,8 +206,6 @@ class Rules:
 
 
 _FEW = 4
-_LONGEST = 100_000
-_MANY = 20
 
 
 def _ebnf(node: Node, *, inner: bool = False) -> str:
@@ -278,122 +243,3 @@ def _escaped(character: str) -> str:
 def _range(pair: tuple[int, int]) -> str:
     low, high = pair
     return f"\\U{low:08x}" if low == high else f"\\U{low:08x}-\\U{high:08x}"
-
-
-def _shortest(rules: Mapping[str, Node]) -> dict[str, str]:
-    """A shortest text of each rule that has one: what is found for some rules gives more for others, until it ends."""
-    found: dict[str, str] = {}
-    changed = True
-    while changed:
-        changed = False
-        for name, node in rules.items():
-            text = _shortest_of(node, found)
-            if text is not None and (name not in found or len(text) < len(found[name])):
-                found[name], changed = text, True
-    return found
-
-
-def _shortest_of(node: Node, found: Mapping[str, str]) -> str | None:
-    match node:
-        case str():
-            return node
-        case Chars(ranges):
-            return chr(ranges[0][0]) if ranges else None
-        case Ref(name):
-            return found.get(name)
-        case Row(parts):
-            texts = [_shortest_of(part, found) for part in parts]
-            known = [text for text in texts if text is not None]
-            short = len(known) == len(texts) and sum(map(len, known)) <= _LONGEST
-            return "".join(known) if short else None
-        case Choice(parts):
-            options = [text for part in parts if (text := _shortest_of(part, found)) is not None]
-            return min(options, key=len) if options else None
-        case Repeat(part, least, _):
-            text = _shortest_of(part, found) if least else ""
-            return None if text is None or len(text) * least > _LONGEST else text * least
-        case Free():
-            return ""
-
-
-def _first_refs(node: Node, short: Mapping[str, str]) -> Iterator[str]:
-    """The rules that an expression can begin with."""
-    match node:
-        case Ref(name):
-            yield name
-        case Row(parts):
-            for part in parts:
-                yield from _first_refs(part, short)
-                if _shortest_of(part, short) != "":
-                    return
-        case Choice(parts):
-            for part in parts:
-                yield from _first_refs(part, short)
-        case Repeat(part, _, _):
-            yield from _first_refs(part, short)
-
-
-def _one_of_many(node: Node) -> bool:
-    match node:
-        case Chars(ranges):
-            return sum(high - low + 1 for low, high in ranges) > _MANY
-        case Choice(parts):
-            return any(map(_one_of_many, parts))
-    return False
-
-
-def _width(node: Node, wide: Collection[str]) -> int:
-    if _one_of_many(node):
-        return 1
-    match node:
-        case Ref(name):
-            return int(name in wide)
-        case Row(parts) | Choice(parts):
-            return sum(_width(part, wide) for part in parts)
-        case Repeat(part, least, most):
-            return _width(part, wide) * max(1, least, most or 0)
-    return 0
-
-
-class _Reader:
-    """Finds where an expression can end that begins at some place of a text."""
-
-    def __init__(self, rules: Mapping[str, Node], text: str) -> None:
-        self._rules = rules
-        self._text = text
-        self._known: dict[tuple[str, int], frozenset[int]] = {}
-
-    def ends(self, node: Node, at: int) -> frozenset[int]:
-        match node:
-            case str():
-                return frozenset({at + len(node)} if self._text.startswith(node, at) else ())
-            case Chars(ranges):
-                code = ord(self._text[at]) if at < len(self._text) else -1
-                return frozenset({at + 1} if any(low <= code <= high for low, high in ranges) else ())
-            case Ref(name):
-                if (name, at) not in self._known:
-                    self._known[name, at] = self.ends(self._rules[name], at)
-                return self._known[name, at]
-            case Row(parts):
-                places = frozenset({at})
-                for part in parts:
-                    places = frozenset(end for place in places for end in self.ends(part, place))
-                return places
-            case Choice(parts):
-                return frozenset(end for part in parts for end in self.ends(part, at))
-            case Repeat(part, least, most):
-                return self._repeated(part, least, most, at)
-            case Free():
-                return frozenset(range(at, len(self._text) + 1))
-
-    def _repeated(self, part: Node, least: int, most: int | None, at: int) -> frozenset[int]:
-        places = frozenset({at})
-        for _ in range(least):
-            places = frozenset(end for place in places for end in self.ends(part, place))
-        reached = new = places
-        rounds = 0
-        while new and (most is None or rounds < most - least):
-            new = frozenset(end for place in new for end in self.ends(part, place)) - reached
-            reached |= new
-            rounds += 1
-        return reached

@@ -37,7 +37,7 @@ def multiples(step: int, least: int | None, most: int | None, rules: Rules) -> N
         if not 0 <= last - first < _MOST_MULTIPLES:
             return None
         return choice([str(step * factor) for factor in range(first, last + 1)])
-    if step > _LARGEST_STEP or most is not None or (least is not None and least > 0):
+    if step > _LARGEST_STEP or most is not None or (least is not None and not -step < least <= 0):
         return None
     # One rule for each remainder: what may follow the digits so far.
     names = [rules.new("rest") for _ in range(step)]
@@ -45,7 +45,7 @@ def multiples(step: int, least: int | None, most: int | None, rules: Rules) -> N
         following: list[Node] = [row(str(digit), names[(10 * remainder + digit) % step]) for digit in range(10)]
         rules.set(name, choice([*following, ""] if remainder == 0 else following))
     positive = choice([row(str(digit), names[digit % step]) for digit in range(1, 10)])
-    return choice(["0", positive if least == 0 else row(optional("-"), positive)])
+    return choice(["0", row(optional("-"), positive) if least is None else positive])
 
 
 def numbers(least: Decimal | None, most: Decimal | None, *, above: bool, below: bool) -> Node | None:

@@ -6,18 +6,17 @@ unless `additionalProperties` is written out, and strings of a `format` are the 
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import UnsupportedValue
 from specserve.backends.local.grammar import Grammar, Node, Ref, Rules, choice, optional, row
-from specserve.backends.local.json_numbers import integers, multiples, numbers
+from specserve.backends.local.grammar_analysis import begins_itself, can_end, width
 from specserve.backends.local.json_text import JSONText, literal
-from specserve.backends.local.regex_grammar import FORMATS, Pattern, UnsupportedPatternError, read_pattern
 from specserve.backends.local.schema_branches import check_apart, types_in
 from specserve.backends.local.schema_reading import (
     ARRAY,
+    MOST_COUNTED,
+    MOST_LISTED,
     NUMBER,
     OBJECT,
     SILENT,
@@ -30,6 +29,7 @@ from specserve.backends.local.schema_reading import (
     same,
     types_of,
 )
+from specserve.backends.local.schema_scalars import Scalars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,11 +37,9 @@ if TYPE_CHECKING:
 # Engines compile a grammar of these sizes in about a second, and all their requests wait for it.
 LONGEST_GRAMMAR = 100_000
 
-_MOST_VALUES = 1000  # in all enums
-_MOST_ITEMS = 100_000
 _MOST_RULES = 2000
+_LONGEST_NAME = 64  # of a property, where others must differ from it
 _WIDEST = 400
-_WIDEST_PATTERNS = 30  # what is before and what is behind may both fit, which takes engines longer
 _BY_TYPE = {"string": STRING, "number": NUMBER, "array": ARRAY, "object": OBJECT}
 
 
@@ -74,7 +72,7 @@ def checked(grammar: Grammar, param: str) -> Grammar:
     Raises:
         UnsupportedValue: It is too large.
     """
-    if len(grammar.ebnf()) > LONGEST_GRAMMAR or grammar.width() > _WIDEST:
+    if len(grammar.ebnf()) > LONGEST_GRAMMAR or width(grammar.rules.values(), grammar.rules) > _WIDEST:
         raise UnsupportedValue("The schema is too large.", param=param)
     return grammar
 
@@ -95,7 +93,9 @@ class SchemaGrammar:
         self._reader = SchemaReader(schema)
         self._json = JSONText(rules)
         self._named: dict[str, Ref | None] = {}
-        self._listed = self._pattern_width = 0
+        self._used: set[Ref] = set()
+        self._scalars = Scalars(rules, self._json)
+        self._listed = 0
 
     def root(self) -> Node:
         """What conforms to the schema.
@@ -104,11 +104,14 @@ class SchemaGrammar:
             UnsupportedValue: See `schema_grammar`.
             InvalidRequest: See `schema_grammar`.
         """
-        node = self._value(self._schema, self._place, ())
+        try:
+            node = self._value(self._schema, self._place, ())
+        except RecursionError as error:
+            raise UnsupportedValue("The schema is nested too deeply.", param=str(self._place)) from error
         if node is None:
             raise self._place.impossible()
         made = Grammar({**self._rules.rules, "root": node})
-        if not made.finite() or made.begins_itself():
+        if not can_end(made) or begins_itself(made):
             raise self._place.impossible()
         return node
 
@@ -141,12 +144,15 @@ class SchemaGrammar:
         if pointer not in self._named:
             name = self._named[pointer] = self._rules.new("ref")
             node = self._value(self._reader.target(pointer, place), place / "$ref", (*via, pointer))
-            if node is None:
-                self._named[pointer] = None
-                self._rules.set(name, '""')
-            else:
-                self._rules.set(name, node)
-        return self._named[pointer]
+            self._rules.set(name, "" if node is None else node)
+            if node is None and name in self._used:
+                raise place.unsupported("$ref", "nothing conforms to where it leads")  # and a rule has relied on it
+            self._named[pointer] = None if node is None else name
+            return self._named[pointer]
+        known = self._named[pointer]
+        if known is not None:
+            self._used.add(known)
+        return known
 
     def _types(self, flat: Schema) -> Sequence[str]:
         if "type" in flat:
@@ -162,18 +168,18 @@ class SchemaGrammar:
             case "array":
                 return self._array(flat, place)
             case "string":
-                return self._string(flat, place)
+                return self._scalars.string(flat, place)
             case "boolean":
                 return choice(["true", "false"])
             case "null":
                 return "null"
-        return self._number(flat, place, whole=name == "integer")
+        return self._scalars.number(flat, place, whole=name == "integer")
 
     def _values(self, flat: Schema, place: Place) -> Node | None:
         listed = [flat["const"]] if "const" in flat else flat["enum"]
         self._listed += len(listed)
-        if self._listed > _MOST_VALUES:
-            raise UnsupportedValue(f"The schema lists more than {_MOST_VALUES} values.", param=str(place))
+        if self._listed > MOST_LISTED:
+            raise UnsupportedValue(f"The schema lists more than {MOST_LISTED} values.", param=str(place))
         if "const" in flat and not any(same(flat["const"], each) for each in flat.get("enum", listed)):
             return None
         types = types_of(flat["type"]) if "type" in flat else frozenset(TYPES)
@@ -198,89 +204,12 @@ class SchemaGrammar:
         possible = [part for part in parts if part is not None]
         return choice(possible) if possible else None
 
-    # --------------------------------------------------------------------------------------------------------- scalars
-
-    def _string(self, flat: Schema, place: Place) -> Node | None:
-        least, most = int(flat.get("minLength", 0)), flat.get("maxLength")
-        if max(least, most or 0) > _MOST_ITEMS:
-            raise place.unsupported("maxLength" if "maxLength" in flat else "minLength", "it is too large")
-        most = None if most is None else int(most)
-        if most is not None and most < least:
-            return None
-        if "pattern" not in flat and "format" not in flat:
-            return self._json.string(least, most)
-        if "pattern" in flat and "format" in flat:
-            raise place.unsupported("format", "it stands beside 'pattern'")
-        name = "pattern" if "pattern" in flat else "format"
-        pattern = self._pattern(flat, name, place)
-        if pattern.single is not None:
-            part, fewest, longest = pattern.single
-            fewest, longest = max(fewest, least), longest if most is None else min(most, longest or most)
-            if longest is not None and longest < fewest:
-                return None
-            return row('"', self._rules.counted(part, fewest, longest), '"')
-        if pattern.least < least or (most is not None and (pattern.most is None or pattern.most > most)):
-            raise place.unsupported(name, "it allows other lengths than the schema's limits")
-        return self._rules.add("pattern", row('"', pattern.node, '"'))
-
-    def _pattern(self, flat: Schema, name: str, place: Place) -> Pattern:
-        source: str = flat[name]
-        if name == "format":
-            if source not in FORMATS:
-                raise place.unsupported("format", f"known are {', '.join(sorted(FORMATS))}")
-            source = f"^(?:{FORMATS[source]})$"
-        before = Grammar(self._rules.rules).width()
-        try:
-            pattern = read_pattern(source, self._rules)
-        except UnsupportedPatternError as error:
-            raise place.unsupported(name, f"it has {error}") from error
-        if name == "pattern":
-            self._pattern_width += Grammar({**self._rules.rules, "root": pattern.node}).width() - before
-        if self._pattern_width > _WIDEST_PATTERNS:
-            raise place.unsupported(name, "there are too many wide repetitions")
-        return pattern
-
-    def _number(self, flat: Schema, place: Place, *, whole: bool) -> Node | None:
-        if not any(name in flat for name in NUMBER):
-            return self._json.integer if whole else self._json.number
-        bounds = {name: Decimal(str(flat[name])) for name in NUMBER if name in flat}
-        least, above = max(
-            ((bounds[name], name == "exclusiveMinimum") for name in ("minimum", "exclusiveMinimum") if name in bounds),
-            default=(None, False),
-        )
-        most, below = min(
-            ((bounds[name], name != "exclusiveMaximum") for name in ("maximum", "exclusiveMaximum") if name in bounds),
-            default=(None, True),
-        )
-        below = not below
-        if least is not None and most is not None and (least > most or (least == most and (above or below))):
-            return None
-        step = bounds.get("multipleOf")
-        if not whole and step is None:
-            made = numbers(least, most, above=above, below=below)
-            if made is None:
-                raise place.unsupported("minimum" if "minimum" in flat else next(iter(bounds)), "too many digits")
-            return made
-        first = None if least is None else math.floor(least) + 1 if above else math.ceil(least)
-        last = None if most is None else math.ceil(most) - 1 if below else math.floor(most)
-        if first is not None and last is not None and first > last:
-            return None
-        if step is not None and step != 1:
-            made = multiples(int(step), first, last, self._rules) if step == int(step) else None
-            if made is None:
-                raise place.unsupported("multipleOf", "only few multiples, or those of a small integer")
-            return made
-        made = integers(first, last)
-        if made is None:
-            raise place.unsupported(next(iter(bounds)), "too many digits")
-        return made
-
     # ------------------------------------------------------------------------------------------------------ containers
 
     def _array(self, flat: Schema, place: Place) -> Node | None:
         least, most = int(flat.get("minItems", 0)), flat.get("maxItems")
         most = None if most is None else int(most)
-        if max(least, most or 0) > _MOST_ITEMS:
+        if max(least, most or 0) > MOST_COUNTED:
             raise place.unsupported("maxItems" if "maxItems" in flat else "minItems", "it is too large")
         first, rest_name = flat.get("prefixItems", []), "items"
         if isinstance(flat.get("items"), list):
@@ -317,8 +246,8 @@ class SchemaGrammar:
             return None
         for at in range(len(items) - 1, -1, -1):
             tail = row(row(",", gap) if at else gap, items[at], tail)
-            if at >= least:
-                tail = optional(tail)
+            # A rule for each, or they would stand in one another a thousand deep.
+            tail = self._rules.add("tail", optional(tail) if at >= least else tail)
         return row("[", tail, gap, "]")
 
     def _object(self, flat: Schema, place: Place) -> Node | None:
@@ -341,6 +270,8 @@ class SchemaGrammar:
         other = None
         value = self._value(others, place / "additionalProperties", ())
         if value is not None:
+            if any(len(name) > _LONGEST_NAME for name in properties):
+                raise place.unsupported("additionalProperties", "there are properties with long names")
             other = self._json.member(self._json.key_beside(list(properties)), self._rules.add("item", value))
         return self._members(members, other, limits, place)
 
@@ -359,7 +290,7 @@ class SchemaGrammar:
             key, value = self._json.string(), self._value(flat.get("additionalProperties", True), place, ())
         else:
             [(source, schema)] = flat[name].items()
-            key = self._string({"pattern": source}, place / name)
+            key = self._scalars.string({"pattern": source}, place / name)
             value = self._value(schema, place / name / source, ())
         other = None if key is None or value is None else self._json.member(key, value)
         limits = {name: flat.get(f"{name}Properties") for name in ("min", "max")}

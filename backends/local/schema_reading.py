@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from specserve.backends.errors import InvalidRequest, UnsupportedValue
 
@@ -80,6 +81,13 @@ _UPPER = ("maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum
 _SCHEMAS = ("items", "additionalProperties", "additionalItems", "propertyNames")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _MAPS = ("properties", "patternProperties")
+_MANY = ("enum", "required", *_LISTS, *_MAPS)
+
+MOST_COUNTED = 10_000
+"""Characters, items or members that a schema may ask for."""
+
+MOST_LISTED = 1000
+"""Values, names or schemas under one keyword. Each may have to be held against each of another keyword's."""
 
 _DEEPEST = 48
 _MOST_SCHEMAS = 2000
@@ -171,7 +179,7 @@ class SchemaReader:
             raise place.unsupported("$ref", "only references within the schema are followed")
         node = self._root
         for part in pointer.split("/")[1:]:
-            key = part.replace("%25", "%").replace("~1", "/").replace("~0", "~")
+            key = unquote(part).replace("~1", "/").replace("~0", "~")
             if isinstance(node, Mapping) and key in node:
                 node = node[key]
             elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
@@ -196,6 +204,8 @@ class SchemaReader:
             why = _wrong(name, value)
             if why:
                 raise place.invalid(name, why)
+            if name in _MANY and len(value) > MOST_LISTED:
+                raise place.unsupported(name, f"it lists more than {MOST_LISTED}")
 
 
 def _wrong(name: str, value: Any) -> str | None:
@@ -206,7 +216,8 @@ def _wrong(name: str, value: Any) -> str | None:
         good = bool(names) and all(isinstance(each, str) and each in TYPES for each in names)
         return None if good else "is no type of JSON"
     if name in _COUNTS:
-        return None if number and value >= 0 and value == int(value) else "must be a natural number"
+        good = number and 0 <= value <= _LARGEST_NUMBER and value == int(value)
+        return None if good else "must be a natural number of at most 15 digits"
     if name in NUMBER:
         good = number and abs(value) <= _LARGEST_NUMBER and not (name == "multipleOf" and value <= 0)
         return None if good else "must be a number, positive if multiples are asked for, of at most 15 digits"
