@@ -1,10 +1,13 @@
 """LangChain's OpenAI classes against a real server."""
 
 from operator import mul
+from typing import Literal
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
+from pydantic import BaseModel
 from servers import CHAT, EMBED
 
 PARIS = "What is the capital of France?"
@@ -56,3 +59,34 @@ def test_embeddings_of_texts(reach):
     cat, kitten, tax = embeddings.embed_documents(["A cat.", "A kitten.", "The tax return is due."])
     assert len(embeddings.embed_query("A cat.")) == 384
     assert sum(map(mul, cat, kitten)) > sum(map(mul, cat, tax))
+
+
+class Report(BaseModel):
+    """What the model must fill in."""
+
+    city: Literal["Paris", "Rome"]
+    sunny: bool
+
+
+@tool
+def get_weather(city: Literal["Paris", "Rome"]) -> str:
+    """Look up the weather."""
+    return f"sunny in {city}"
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_structured_output(reach, method):
+    chat = ChatOpenAI(model=CHAT, temperature=0, max_tokens=100, **reach)
+    assert isinstance(chat.with_structured_output(Report, method=method).invoke(PARIS), Report)
+
+
+def test_a_round_of_tools(reach):
+    chat = ChatOpenAI(model=CHAT, temperature=0, max_tokens=100, **reach)
+    bound = chat.bind_tools([get_weather], tool_choice="get_weather")
+    asked = bound.invoke(PARIS)
+    [call] = asked.tool_calls
+    result = get_weather.invoke(call)
+    free = chat.bind_tools([get_weather], tool_choice="none")
+    assert free.invoke([HumanMessage(PARIS), asked, result]).content
+    streamed = list(bound.stream(PARIS))
+    assert sum(streamed[1:], streamed[0]).tool_calls[0]["args"] == call["args"]

@@ -1,9 +1,14 @@
 """LlamaIndex's classes for servers that speak OpenAI's API, against a real one."""
 
+from typing import Literal
+
 import pytest
+from llama_index.core import PromptTemplate
 from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
+from pydantic import BaseModel
 from servers import CHAT, EMBED
 
 PARIS = "What is the capital of France?"
@@ -43,3 +48,32 @@ def test_embeddings(reach):
     many = embeddings.get_text_embedding_batch(["A cat.", "A tax return."])
     assert len(one) == 384
     assert many[0] == pytest.approx(one, abs=1e-5)
+
+
+class Report(BaseModel):
+    """What the model must fill in."""
+
+    city: Literal["Paris", "Rome"]
+    sunny: bool
+
+
+def get_weather(city: Literal["Paris", "Rome"]) -> str:
+    """Look up the weather."""
+    return f"sunny in {city}"
+
+
+def test_structured_output_through_a_forced_call(reach):
+    chat = OpenAILike(
+        model=CHAT, is_chat_model=True, is_function_calling_model=True, context_window=8192, temperature=0, **reach
+    )
+    assert isinstance(chat.structured_predict(Report, PromptTemplate(PARIS)), Report)
+
+
+def test_tools(reach):
+    chat = OpenAILike(
+        model=CHAT, is_chat_model=True, is_function_calling_model=True, context_window=8192, temperature=0, **reach
+    )
+    tool = FunctionTool.from_defaults(get_weather)
+    answer = chat.chat_with_tools([tool], user_msg=PARIS, tool_required=True)
+    [call] = chat.get_tool_calls_from_response(answer)
+    assert (call.tool_name, set(call.tool_kwargs)) == ("get_weather", {"city"})
