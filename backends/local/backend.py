@@ -155,7 +155,10 @@ class LocalBackend(Backend):
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
         asked = plan.parameters(request)
-        tools, form = read_tools(asked), self._tool_format()
+        form = self._tool_format()
+        # A model that never learned to call does not know when to stop: it repeats itself, unless asked for more.
+        unasked = not ("parallel_tool_calls" in request.model_fields_set and asked["parallel_tool_calls"])
+        tools = read_tools(asked, one_required=unasked and not form.taught)
         shared = (call, self.settings.id, self.engine.tokenizer)
         chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
         async with aclosing(self._answer(await self._plan_chat(asked, tools, form), chunks)) as answer:

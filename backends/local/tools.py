@@ -41,8 +41,12 @@ class Tools:
         return self.mode != "auto"
 
 
-def read_tools(asked: Mapping[str, Any]) -> Tools | None:
+def read_tools(asked: Mapping[str, Any], *, one_required: bool = False) -> Tools | None:
     """What a chat request says about tools; None if the model shall not know of any.
+
+    Args:
+        asked: The request's parameters.
+        one_required: Whether an answer that must call does so once, though the request allows more.
 
     Raises:
         UnsupportedValue: A tool takes text of a grammar of its own.
@@ -63,13 +67,17 @@ def read_tools(asked: Mapping[str, Any]) -> Tools | None:
         return None
     several = asked["parallel_tool_calls"] is not False
     if not isinstance(chosen, dict):
-        return Tools(offered, frozenset(names), "required" if chosen == "required" else "auto", several)
+        return _limited(Tools(offered, frozenset(names), chosen or "auto", several), one_required=one_required)
     if chosen["type"] == "custom":
         raise UnsupportedValue("This model calls functions only.", param="tool_choice.type")
     if chosen["type"] == "function":
         return Tools(offered, _offered([chosen], names), "named", several=False)
     among = chosen["allowed_tools"]
-    return Tools(offered, _offered(among["tools"], names), among["mode"], several)
+    return _limited(Tools(offered, _offered(among["tools"], names), among["mode"], several), one_required=one_required)
+
+
+def _limited(tools: Tools, *, one_required: bool) -> Tools:
+    return replace(tools, several=False) if one_required and tools.mode == "required" else tools
 
 
 def _offered(chosen: Sequence[Mapping[str, Any]], names: Sequence[str]) -> frozenset[str]:

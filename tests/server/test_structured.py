@@ -157,6 +157,20 @@ def test_a_forced_call_fits_its_tool(model, seed):
     assert [part[1:] for part in parts] == [(call.function.name, call.function.arguments) for call in calls or ()]
 
 
+@pytest.mark.parametrize("allowed", [{}, {"parallel_tool_calls": None}])
+def test_required_is_one_call_of_a_model_that_never_learned_to_call(model, allowed):
+    answer = asked(model, tools=TOOLS[:1], tool_choice="required", temperature=0, **allowed).choices[0]
+    assert (len(answer.message.tool_calls), answer.finish_reason) == (1, "tool_calls")
+
+
+def test_more_calls_are_made_where_they_are_asked_for(default):
+    body = {"model": CHAT, "messages": HOSTILE, "temperature": 0, "max_completion_tokens": 300}
+    body |= {"tools": TOOLS[:1], "tool_choice": "required", "parallel_tool_calls": True}
+    choice = default.post("/v1/chat/completions", json=body).json()["choices"][0]
+    assert 1 <= len(choice["message"]["tool_calls"]) <= 8
+    assert choice["finish_reason"] == "tool_calls"
+
+
 def test_the_servers_own_message_can_be_sent_back(model):
     parameters = {"tools": TOOLS[:2], "temperature": 0, "max_completion_tokens": 60}
     question = {"role": "user", "content": "What time is it?"}

@@ -60,6 +60,7 @@ class ToolFormat:
         ends_call: A text that ends a call and nothing else, or empty.
         marks: Control tokens of the format.
         short_ids: Whether the template insists on ids of nine letters and digits.
+        taught: Whether models learned it, so that they know after a call whether another must follow.
     """
 
     template: tuple[str, ...]
@@ -78,6 +79,7 @@ class ToolFormat:
     ends_call: str = ""
     marks: tuple[str, ...] = ()
     short_ids: bool = False
+    taught: bool = True
 
     def speaks(self, template: str) -> bool:
         """Whether a model with this chat template writes this format."""

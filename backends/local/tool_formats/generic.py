@@ -11,7 +11,7 @@ from specserve.backends.local.tool_formats import hermes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FORMAT = replace(hermes.FORMAT, template=(), marks=())
+FORMAT = replace(hermes.FORMAT, template=(), marks=(), taught=False)
 
 _INTRODUCTION = """You can call functions. These are the functions, one JSON object a line:
 
