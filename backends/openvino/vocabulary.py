@@ -34,8 +34,8 @@ def described(tokenizer: FastTokenizer) -> dict[str, object]:
     return {"bytes": base64.b64encode(b"".join(pieces)).decode(), "lengths": [len(piece) for piece in pieces]}
 
 
-def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> openvino_genai.Tokenizer:
-    """A tokenizer that tells the engine the bytes of its tokens, and can do nothing else.
+def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> tuple[openvino_genai.Tokenizer, int]:
+    """A tokenizer that tells the engine the bytes of its tokens, and can do nothing else; and how many they are.
 
     Args:
         vocabulary: See `described`.
@@ -45,10 +45,11 @@ def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> openvino_gen
     import openvino_genai
 
     size = _logits(model) if model.exists() else None
+    data, lengths = _pieces(vocabulary, size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "openvino_detokenizer.xml"
-        ov.save_model(_detokenizer(*_pieces(vocabulary, size)), path, compress_to_fp16=False)
-        return openvino_genai.Tokenizer(folder)
+        ov.save_model(_detokenizer(data, lengths), path, compress_to_fp16=False)
+        return openvino_genai.Tokenizer(folder), len(lengths)
 
 
 def _logits(model: Path) -> int | None:

@@ -24,6 +24,7 @@ where `end` is ``stop``, ``length``, or ``!`` and what went wrong. End of input 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -32,11 +33,12 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from specserve.backends.openvino import telemetry
+from specserve.backends.openvino.grammar_compiler import GrammarCompiler, GrammarQueue
 from specserve.backends.openvino.pipes import claim_stdout, send, short
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
@@ -63,13 +65,13 @@ def main() -> int:
         return 0
     try:
         order = json.loads(line)
-        pipeline = _open(order)
+        pipeline, compiler = _open(order)
         capacity = None if order["scheduler"]["cache_size"] == 0 else _warm_up(pipeline)
     except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
         send(replies, {"failed": short(error)})
         return 1
     send(replies, {"ready": True, "capacity": capacity})
-    worker = _Worker(pipeline, replies)
+    worker = _Worker(pipeline, compiler, replies)
     threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
         worker.run()
@@ -86,10 +88,16 @@ class _Sequence:
 
 
 class _Worker:
-    def __init__(self, pipeline: openvino_genai.ContinuousBatchingPipeline, replies: IO[bytes]) -> None:
+    def __init__(
+        self,
+        pipeline: openvino_genai.ContinuousBatchingPipeline,
+        compiler: Callable[[], GrammarCompiler],
+        replies: IO[bytes],
+    ) -> None:
         self._pipeline = pipeline
         self._replies = replies
         self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._grammars = GrammarQueue(compiler, self._inbox.put)
         self._sequences: dict[int, _Sequence] = {}
         self._outputs: list[list[Any]] = []
         self._stalled = 0
@@ -97,7 +105,12 @@ class _Worker:
     def read(self, requests: IO[bytes]) -> None:
         """Put what the server sends into the inbox; runs in a thread of its own."""
         for line in requests:
-            self._inbox.put(json.loads(line))
+            request = json.loads(line)
+            if request.get("grammar"):
+                self._grammars.put(request)
+                continue
+            self._grammars.cancel(request.get("cancel", ()))
+            self._inbox.put(request)
         self._inbox.put(None)
 
     def run(self) -> None:
@@ -116,6 +129,7 @@ class _Worker:
                 self._add(list(zip(request["add"], request["seeds"], strict=True)), request)
             for sequence_id in request.get("cancel", ()):
                 self._cancel(sequence_id)
+            self._outputs += [[sequence_id, [], [], request["why"]] for sequence_id in request.get("fail", ())]
         return True
 
     def _add(self, answers: list[tuple[int, int]], request: dict[str, Any]) -> None:
@@ -236,20 +250,28 @@ def _config(request: dict[str, Any], seed: int) -> openvino_genai.GenerationConf
     return config
 
 
-def _open(order: dict[str, Any]) -> openvino_genai.ContinuousBatchingPipeline:
-    """Open an OpenVINO model; a GGUF file is converted on the way and saved, so that the next start is quick."""
+def _open(
+    order: dict[str, Any],
+) -> tuple[openvino_genai.ContinuousBatchingPipeline, Callable[[], GrammarCompiler]]:
+    """Open an OpenVINO model, and say what opens a compiler of grammars for it.
+
+    A GGUF file is converted on the way and saved, so that the next start is quick.
+    """
     import openvino_genai
 
     scheduler = openvino_genai.SchedulerConfig()
     for name, value in order["scheduler"].items():
         setattr(scheduler, name, value)
 
-    def open_path(path: Path, **properties: object) -> openvino_genai.ContinuousBatchingPipeline:
+    def open_path(
+        path: Path, **properties: object
+    ) -> tuple[openvino_genai.ContinuousBatchingPipeline, Callable[[], GrammarCompiler]]:
         # The server tokenizes; the engine only needs to know its tokens, for grammars.
-        tokenizer = engine_tokenizer(order["vocabulary"], path / _MODEL)
-        return openvino_genai.ContinuousBatchingPipeline(
+        tokenizer, tokens = engine_tokenizer(order["vocabulary"], path / _MODEL)
+        pipeline = openvino_genai.ContinuousBatchingPipeline(
             path, tokenizer, scheduler, order["device"], **order["properties"], **properties
         )
+        return pipeline, functools.partial(GrammarCompiler, tokenizer, tokens)
 
     model = Path(order["model"])
     if model.is_dir():
@@ -265,12 +287,12 @@ def _open(order: dict[str, Any]) -> openvino_genai.ContinuousBatchingPipeline:
         # The engine saves beside the path it is given, so it is given one of ours.
         link = folder / "model.gguf"
         link.symlink_to(model.resolve())
-        pipeline = open_path(link, enable_save_ov_model=True)
+        opened = open_path(link, enable_save_ov_model=True)
         link.unlink()
         if (folder / _MODEL).exists():
             with contextlib.suppress(OSError):  # another process was first
                 folder.rename(saved)
-        return pipeline
+        return opened
 
 
 def _readable(saved: Path) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from specserve.backends.base import ModelSettings
 from specserve.backends.errors import BackendLoadError, EngineFailure, Unavailable
 from specserve.backends.local.engine import Sampling, TokenOutput
+from specserve.backends.local.grammar import Grammar, Ref, choice
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.text import OpenVINOText
 from specserve.backends.weights import resolve
@@ -106,6 +107,26 @@ def test_the_greedy_answer_names_paris_and_ends_by_itself(engine: OpenVINOEngine
     assert "Paris" in answer.text
     assert answer.finish_reason == "stop"
     assert not set(answer.ids) & {0, 2}
+
+
+def test_a_grammar_binds_the_answer_and_a_broken_one_fails_alone(engine: OpenVINOEngine, run: Run) -> None:
+    async def side_by_side() -> None:
+        other = await begun(engine)
+        bound = dataclasses.replace(GREEDY, grammar=Grammar({"root": choice(["red", "blue"])}))
+        [answer] = await answers(engine, PARIS, bound, 1)
+        assert (answer.text in {"red", "blue"}, answer.finish_reason) == (True, "stop")
+        with pytest.raises(EngineFailure):
+            await answers(engine, PARIS, dataclasses.replace(GREEDY, grammar=Grammar({"root": Ref("nowhere")})), 2)
+        large = dataclasses.replace(GREEDY, grammar=Grammar({"root": choice([f"value {n}" for n in range(1000)])}))
+        given_up = asyncio.ensure_future(answers(engine, PARIS, large, 3))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        assert [each.finish_reason for each in await answers(engine, PARIS, large, 2)] == ["stop"] * 2
+        await anext(other)
+        await other.aclose()
+        await idle(engine)
+
+    run(side_by_side())
 
 
 def test_tokens_arrive_one_step_at_a_time(engine: OpenVINOEngine, run: Run) -> None:
