@@ -34,7 +34,7 @@ from specserve.backends.local.schema_scalars import Scalars
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Engines compile a grammar of these sizes in about a second, and all their requests wait for it.
+# Engines compile a grammar of these sizes in about a second, and other requests with one wait for it.
 LONGEST_GRAMMAR = 100_000
 
 _MOST_RULES = 2000
