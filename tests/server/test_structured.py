@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import jsonschema
 import openai
@@ -157,9 +159,8 @@ def test_a_forced_call_fits_its_tool(model, seed):
     assert [part[1:] for part in parts] == [(call.function.name, call.function.arguments) for call in calls or ()]
 
 
-@pytest.mark.parametrize("allowed", [{}, {"parallel_tool_calls": None}])
-def test_required_is_one_call_of_a_model_that_never_learned_to_call(model, allowed):
-    answer = asked(model, tools=TOOLS[:1], tool_choice="required", temperature=0, **allowed).choices[0]
+def test_required_is_one_call_of_a_model_that_never_learned_to_call(model):
+    answer = asked(model, tools=TOOLS[:1], tool_choice="required", temperature=0).choices[0]
     assert (len(answer.message.tool_calls), answer.finish_reason) == (1, "tool_calls")
 
 
@@ -240,6 +241,48 @@ def test_what_cannot_be_held_to_is_refused_by_name(default, echo, changes, param
         answer = client.post("/v1/chat/completions", json={"model": name, "messages": HOSTILE, **changes})
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]["param"] == param
+
+
+PATHOLOGICAL = {
+    "deep": functools.reduce(lambda inner, _: {"items": inner}, range(400), {}),
+    "enum": {"enum": [f"value {number}" for number in range(50_000)]},
+    "both": {"allOf": [{"enum": list(range(first, first + 50_000))} for first in (0, 1)]},
+    "key": {"properties": {"k" * 100_000: {}}, "additionalProperties": True},
+    "counts": {"minItems": 9999, "items": {"minItems": 9999, "items": {"type": "string", "minLength": 9999}}},
+    "patterns": {"properties": {f"p{n}": {"type": "string", "pattern": f"^.{{0,{n}}}b.*$"} for n in range(900)}},
+    "alternatives": {"anyOf": [{"type": "object", "properties": {f"p{n}": {}}} for n in range(1001)]},
+}
+
+
+@pytest.mark.parametrize("name", PATHOLOGICAL)
+def test_a_pathological_schema_is_refused_while_others_are_answered(echo, name):
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": PATHOLOGICAL[name]}}
+    body = {"model": "echo", "messages": HOSTILE, "response_format": form}
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(echo.post, "/v1/chat/completions", json=body) for _ in range(3)]
+        assert echo.post("/v1/chat/completions", json={"model": "echo", "messages": HOSTILE}).status_code == 200
+        for answer in (future.result() for future in waiting):
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["param"].startswith("response_format")
+
+
+# Expressions that can be read in very many ways, and schemas that lead back to themselves: taken, and soon answered.
+AMBIGUOUS = [
+    {"type": "string", "pattern": "^((a*)*)*b?$"},
+    {"type": "string", "pattern": "^(a|a|aa|aaa)*(a|aa)*$"},
+    {"type": "string", "pattern": "^(((a{0,60}){0,60}b){0,60}c){0,60}$"},
+    {"type": "string", "pattern": "^(.*a){3}$"},
+    {"items": {"$ref": "#"}, "type": "array"},
+    {"anyOf": [{"type": "array", "items": {"$ref": "#"}}, {"type": "object", "additionalProperties": {"$ref": "#"}}]},
+]
+
+
+@pytest.mark.parametrize("at", range(len(AMBIGUOUS)))
+def test_a_schema_that_can_be_read_in_many_ways_does_not_hold_the_engine_up(model, at):
+    form = {"type": "json_schema", "json_schema": {"name": "it", "schema": AMBIGUOUS[at]}}
+    choice = asked(model, response_format=form, seed=at).choices[0]
+    if choice.finish_reason == "stop":
+        jsonschema.validate(json.loads(choice.message.content), AMBIGUOUS[at])
 
 
 def test_capabilities_tell_of_it(default):
