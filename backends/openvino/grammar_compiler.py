@@ -50,7 +50,7 @@ class GrammarCompiler:
             self._pipeline = self._open()
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens = 1
-        config.ignore_eos = True
+        config.set_eos_token_id(0)  # the engine insists on one
         config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
         self._pipeline.generate(ov.Tensor(np.zeros((1, 1), dtype=np.int64)), config)
 
