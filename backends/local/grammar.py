@@ -6,6 +6,7 @@ only `Free`. The notation is the one that xgrammar and llama.cpp share, but for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -206,12 +207,16 @@ class Rules:
 
 
 _FEW = 4
+_BEFORE_DIGIT = re.compile(r"(\\U000000(?:[01][0-9a-f]|7f|[89a-f][0-9a-f]))(?=[0-9A-Fa-f])")
+"""Between such a character and one that could be a digit of its number, xgrammar loses its way: two texts, then."""
 
 
 def _ebnf(node: Node, *, inner: bool = False) -> str:
     match node:
         case str():
-            return '"' + "".join(map(_escaped, node)) + '"'
+            text = "".join(map(_escaped, node))
+            split = _BEFORE_DIGIT.sub(r'\1" "', text)
+            return f'("{split}")' if inner and split != text else f'"{split}"'
         case Chars(ranges):
             return "[" + "".join(map(_range, without(ranges, [_SURROGATES]))) + "]"
         case Ref(name):

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _QUOTED = (("\b", "b"), ("\t", "t"), ("\n", "n"), ("\f", "f"), ("\r", "r"), ('"', '"'), ("\\", "\\"))
-_PLAIN = without([(0x20, HIGHEST)], [(ord('"'), ord('"')), (ord("\\"), ord("\\")), (0xD800, 0xDFFF)])
+_RARE = 0x40000
+"""Nothing of meaning is from here on, and many vocabularies lack the bytes to write it."""
+_PLAIN = without([(0x20, _RARE - 1)], [(ord('"'), ord('"')), (ord("\\"), ord("\\")), (0xD800, 0xDFFF)])
 _DIGIT = Chars(((ord("0"), ord("9")),))
 _DEEPEST_INDENT = 12
 _DIGITS = 15
@@ -50,11 +52,8 @@ def character(ranges: Iterable[tuple[int, int]] = ((0, HIGHEST),)) -> Node | Non
 def literal(value: Any) -> str:
     """The text of one JSON value."""
     text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
+    strange = any("\ud800" <= character <= "\udfff" or ord(character) >= _RARE for character in text)
+    return json.dumps(value) if strange else text
 
 
 class JSONText:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sentences import sentence
 
 from specserve.backends.errors import APIError, InvalidRequest, UnsupportedValue
+from specserve.backends.local.grammar import Grammar, Repeat
 from specserve.backends.local.grammar_analysis import allows, shortest
 from specserve.backends.local.json_schema import object_grammar, schema_grammar
 from specserve.backends.local.schema_reading import ENFORCED, REFUSED, SILENT
@@ -252,6 +253,13 @@ def test_a_pathological_schema_is_refused_soon(schema: Any) -> None:
 def test_long_tuples_are_not_nested() -> None:
     grammar = schema_grammar({"type": "array", "prefixItems": [{"type": "null"}] * 400, "minItems": 398}, "p")
     assert len(json.loads(shortest(grammar) or "")) == 398
+
+
+def test_a_character_is_not_taken_for_a_part_of_the_number_of_the_one_before_it() -> None:
+    """As xgrammar does, and it cannot go on where a model has no token for a byte: so that is spelled in ASCII."""
+    assert Grammar({"root": "\u00e9a-b\u0e9aa"}).ebnf() == 'root ::= "\\U000000e9" "a\\U0000002db\\U00000e9aa"\n'
+    assert Grammar({"root": Repeat("\u00e9a", 0, 1)}).ebnf() == 'root ::= ("\\U000000e9" "a")?\n'
+    assert shortest(schema_grammar({"const": "\U000770b6"}, "p")) == '"\\ud99d\\udcb6"'
 
 
 def test_white_space_is_bounded() -> None:

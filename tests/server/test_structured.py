@@ -26,6 +26,7 @@ SCHEMAS = [
     {"type": "array", "prefixItems": [{"type": "integer", "maximum": 9}, {"type": "null"}], "minItems": 2},
     {"enum": ["red", "green", {"k": [1, 2]}]},
     {"const": "é🎜\n"},
+    {"enum": ["\u00e9a\u008cf", "\U0006cc60 7"]},
     {"type": "integer", "multipleOf": 5, "minimum": 0, "maximum": 100},
     {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"v": {"type": "boolean"}}, "required": ["v"]}]},
     {
