@@ -4,6 +4,9 @@ The engine compiles a grammar in the step that draws the first token under it, a
 for a small one, seconds for a large one. What it compiled belongs to its tokenizer, though, and any pipeline of the
 same tokenizer finds it there. So a second pipeline draws one token first, of a model that is nothing but a constant; it
 does so without Python's global lock, which `step` holds.
+
+It keeps what it compiled for ever, up to 20 MB a grammar. So the process ends, idle, when that has become much, and the
+server starts another.
 """
 
 from __future__ import annotations
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
     import openvino_genai
 
 Request = dict[str, Any]
+
+_MUCH = 1 << 30
+"""Bytes that compiled grammars may take before the process is better begun anew."""
+_TOO_MUCH = 4 * _MUCH
+"""Bytes from which on no other grammar is compiled, however busy the process is."""
 
 
 class GrammarCompiler:
@@ -78,6 +86,17 @@ class GrammarQueue:
         self._ids: set[int] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._taken = 0
+
+    @property
+    def overfull(self) -> bool:
+        """Whether so much is compiled that the process should end as soon as it is idle."""
+        return self._taken > _MUCH
+
+    @property
+    def empty(self) -> bool:
+        """Whether no request waits."""
+        return not self._ids
 
     def put(self, request: Request) -> None:
         """Take a request to add sequences that have a grammar."""
@@ -94,13 +113,21 @@ class GrammarQueue:
             self._ids.difference_update(ids)
 
     def _run(self) -> None:
+        import psutil
+
         compiler = self._open()
+        process = psutil.Process()
         while True:
             request = self._waiting.get()
             if self._ids.isdisjoint(request["add"]):
                 continue
+            if self._taken > _TOO_MUCH:
+                self._pass_on(request, "!The engine has no memory for another grammar until it is idle.")
+                continue
+            before = process.memory_info().rss
             try:
                 compiler.compile(request["grammar"])
+                self._taken += max(0, process.memory_info().rss - before)
             except Exception as error:  # noqa: BLE001 - whatever the library raises goes to the server
                 self._pass_on(request, f"!{short(error)}")
             else:

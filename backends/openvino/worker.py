@@ -120,6 +120,8 @@ class _Worker:
 
     def _take_requests(self) -> bool:
         wait = not self._pipeline.has_non_finished_requests() and not self._outputs
+        if wait and self._grammars.overfull and self._grammars.empty and self._inbox.empty():
+            return False
         while wait or not self._inbox.empty():
             wait = False
             request = self._inbox.get()
