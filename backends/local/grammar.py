@@ -228,7 +228,8 @@ def _ebnf(node: Node, *, inner: bool = False) -> str:
             text = " | ".join(_ebnf(part, inner=True) for part in parts)
             return f"({text})" if inner else text
         case Repeat(part, least, most):
-            return _ebnf(part, inner=True) + _times(least, most)
+            text = _ebnf(part, inner=True)
+            return (f"({text})" if isinstance(part, Repeat) else text) + _times(least, most)
         case Free(triggers):
             pairs = ", ".join(f"({_ebnf(trigger)}, {ref.name})" for trigger, ref in triggers)
             return f"TagDispatch({pairs})"

@@ -262,6 +262,10 @@ def test_a_character_is_not_taken_for_a_part_of_the_number_of_the_one_before_it(
     assert shortest(schema_grammar({"const": "\U000770b6"}, "p")) == '"\\ud99c\\udcb6"'
 
 
+def test_a_count_of_a_count_stands_in_brackets() -> None:
+    assert Grammar({"root": Repeat(Repeat("a", 0, None), 0, 3)}).ebnf() == 'root ::= ("a"*){0,3}\n'
+
+
 def test_white_space_is_bounded() -> None:
     grammar = schema_grammar({"type": "array", "items": {"type": "null"}}, "p")
     assert allows(grammar, "[\n    null,\n    null\n]")
