@@ -219,7 +219,7 @@ class Backend(ABC):
           withholds it from a stream whose client did not ask for it.
         * Closing the generator (`aclose`) at any point, the first `anext` included, stops the generation within one
           engine step and frees its KV cache.
-        * Chunks are made with `model_construct`, fields that the spec requires all set: they go out with
+        * Chunks are made with `construct.construct`, fields that the spec requires all set: they go out with
           ``exclude_unset``. A backend that relays gives `EncodedEvents` or an `EncodedAnswer` instead.
         """
         raise OperationNotSupported("This model does not do chat completions.", param="model")

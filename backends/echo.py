@@ -20,12 +20,14 @@ import re
 import struct
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from specserve.backends.base import Load
+from specserve.backends.construct import construct
 from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, Unavailable
 from specserve.backends.local.answer import RankedOutput
 from specserve.backends.local.backend import LocalBackend, listed
@@ -115,6 +117,7 @@ class EchoTokenizer(Tokenizer):
         return _FIRST_PAIR + len(_PRINTABLE) ** 2
 
 
+@cache  # at most one entry a token
 def _token_id(data: bytes) -> int:
     if len(data) == 1:
         return data[0]
@@ -176,7 +179,7 @@ class EchoEngine(Engine):
                 output.cached_tokens = 0 if at == 0 else None
                 if at + 1 == count and finish_reason == "length":
                     output.finish_reason = "length"
-                yield [replace(output, index=index) for index in range(n)]
+                yield [output, *(replace(output, index=index) for index in range(1, n))]
             if finish_reason == "stop":
                 await self._sleep(due + count * pause - clock())
                 yield [RankedOutput(index, [], [], "stop", cached_tokens=0) for index in range(n)]
@@ -291,7 +294,8 @@ class Echo(LocalBackend):
         if any(len(ids) > longest for ids in inputs):
             raise ContextLengthExceeded(f"This model's maximum context length is {longest} tokens.", param="input")
         data = [
-            Embedding.model_construct(
+            construct(
+                Embedding,
                 object="embedding",
                 index=index,
                 embedding=_base64(vector) if asked["encoding_format"] == "base64" else vector,
@@ -299,8 +303,8 @@ class Echo(LocalBackend):
             for index, vector in enumerate(_vector(ids, dimensions) for ids in inputs)
         ]
         tokens = sum(map(len, inputs))
-        usage = EmbeddingUsage.model_construct(prompt_tokens=tokens, total_tokens=tokens)
-        return CreateEmbeddingResponse.model_construct(object="list", model=self.settings.id, data=data, usage=usage)
+        usage = construct(EmbeddingUsage, prompt_tokens=tokens, total_tokens=tokens)
+        return construct(CreateEmbeddingResponse, object="list", model=self.settings.id, data=data, usage=usage)
 
 
 def _vector(ids: Sequence[int], dimensions: int) -> list[float]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from specserve.backends.construct import construct
 from specserve.generated.models import (
     ChatCompletionChoice,
     ChatCompletionChoiceLogprobs,
@@ -39,10 +40,8 @@ class _Call:
             self.arguments.append(part.function.arguments or "")
 
     def build(self) -> ChatCompletionMessageToolCall:
-        function = ChatCompletionMessageToolCallFunction.model_construct(
-            name=self.name, arguments="".join(self.arguments)
-        )
-        return ChatCompletionMessageToolCall.model_construct(id=self.call_id, type="function", function=function)
+        function = construct(ChatCompletionMessageToolCallFunction, name=self.name, arguments="".join(self.arguments))
+        return construct(ChatCompletionMessageToolCall, id=self.call_id, type="function", function=function)
 
 
 @dataclass
@@ -70,16 +69,20 @@ class _ChatChoice:
     def build(self, index: int) -> ChatCompletionChoice:
         logprobs = None
         if self.logprobs is not None:
-            logprobs = ChatCompletionChoiceLogprobs.model_construct(content=self.logprobs, refusal=None)
+            logprobs = construct(ChatCompletionChoiceLogprobs, content=self.logprobs, refusal=None)
         content = "".join(self.content)
-        message = ChatCompletionResponseMessage.model_construct(
-            role="assistant", content=content if content or not self.calls else None, refusal=None
+        message = construct(
+            ChatCompletionResponseMessage,
+            role="assistant",
+            content=content if content or not self.calls else None,
+            refusal=None,
         )
         if self.calls:
             message.tool_calls = [self.calls[at].build() for at in sorted(self.calls)]
         if self.thoughts:
             message.reasoning_content = "".join(self.thoughts)
-        return ChatCompletionChoice.model_construct(
+        return construct(
+            ChatCompletionChoice,
             index=index,
             message=message,
             logprobs=logprobs,
@@ -95,7 +98,8 @@ async def fold_chat(chunks: AsyncIterator[CreateChatCompletionStreamResponse]) -
         for choice in chunk.choices:
             choices.setdefault(choice.index, _ChatChoice()).add(choice)
         usage = chunk.usage or usage
-    return CreateChatCompletionResponse.model_construct(
+    return construct(
+        CreateChatCompletionResponse,
         id=chunk.id,
         object="chat.completion",
         created=chunk.created,
@@ -121,8 +125,12 @@ class _TextChoice:
             self.finish_reason = choice.finish_reason
 
     def build(self, index: int) -> CompletionChoice:
-        return CompletionChoice.model_construct(
-            text="".join(self.text), index=index, logprobs=self.logprobs, finish_reason=self.finish_reason
+        return construct(
+            CompletionChoice,
+            text="".join(self.text),
+            index=index,
+            logprobs=self.logprobs,
+            finish_reason=self.finish_reason,
         )
 
 
@@ -133,7 +141,7 @@ def _joined(first: CompletionLogprobs | None, second: CompletionLogprobs) -> Com
         name: (getattr(first, name) or []) + (getattr(second, name) or [])
         for name in second.model_fields_set | first.model_fields_set
     }
-    return CompletionLogprobs.model_construct(**joined)
+    return construct(CompletionLogprobs, **joined)
 
 
 async def fold_completion(chunks: AsyncIterator[CreateCompletionResponse]) -> CreateCompletionResponse:
@@ -144,7 +152,8 @@ async def fold_completion(chunks: AsyncIterator[CreateCompletionResponse]) -> Cr
         for choice in chunk.choices:
             choices.setdefault(choice.index, _TextChoice()).add(choice)
         usage = chunk.usage or usage
-    return CreateCompletionResponse.model_construct(
+    return construct(
+        CreateCompletionResponse,
         id=chunk.id,
         object="text_completion",
         created=chunk.created,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from specserve.backends.construct import construct
 from specserve.backends.local.spelling import Spelling
 from specserve.generated.models import (
     ChatCompletionChoiceLogprobs,
@@ -58,22 +59,22 @@ class ChatChunks:
 
     def begin(self, index: int) -> Iterator[CreateChatCompletionStreamResponse]:
         """The role."""
-        yield self._chunk(index, ChatCompletionStreamResponseDelta.model_construct(role="assistant", content=""))
+        yield self._chunk(index, construct(ChatCompletionStreamResponseDelta, role="assistant", content=""))
 
     def gained(self, delta: Delta) -> Iterator[CreateChatCompletionStreamResponse]:
         """The thoughts and the text, if any, and the end."""
         if delta.thought:
-            thought = ChatCompletionStreamResponseDelta.model_construct(reasoning_content=delta.thought)
+            thought = construct(ChatCompletionStreamResponseDelta, reasoning_content=delta.thought)
             yield self._chunk(delta.index, thought)
         if delta.text or delta.scored:
             logprobs = None
             if delta.scored:
                 content = [self._spelling.chat(token) for token in delta.scored]
-                logprobs = ChatCompletionChoiceLogprobs.model_construct(content=content, refusal=None)
-            gain = ChatCompletionStreamResponseDelta.model_construct(content=delta.text)
+                logprobs = construct(ChatCompletionChoiceLogprobs, content=content, refusal=None)
+            gain = construct(ChatCompletionStreamResponseDelta, content=delta.text)
             yield self._chunk(delta.index, gain, logprobs)
         if delta.finish_reason:
-            nothing = ChatCompletionStreamResponseDelta.model_construct()
+            nothing = construct(ChatCompletionStreamResponseDelta)
             yield self._chunk(delta.index, nothing, finish_reason=delta.finish_reason)
 
     def usage(self, usage: Usage) -> CreateChatCompletionStreamResponse:
@@ -89,13 +90,14 @@ class ChatChunks:
         logprobs: ChatCompletionChoiceLogprobs | None = None,
         finish_reason: Literal["stop", "length", "tool_calls"] | None = None,
     ) -> CreateChatCompletionStreamResponse:
-        choice = ChatCompletionStreamChoice.model_construct(
-            index=index, delta=delta, logprobs=logprobs, finish_reason=finish_reason
+        choice = construct(
+            ChatCompletionStreamChoice, index=index, delta=delta, logprobs=logprobs, finish_reason=finish_reason
         )
         return self._of([choice])
 
     def _of(self, choices: list[ChatCompletionStreamChoice]) -> CreateChatCompletionStreamResponse:
-        return CreateChatCompletionStreamResponse.model_construct(
+        return construct(
+            CreateChatCompletionStreamResponse,
             id=self._call.id,
             object="chat.completion.chunk",
             created=self._call.created,
@@ -137,13 +139,12 @@ class CompletionChunks:
         logprobs: CompletionLogprobs | None = None,
         finish_reason: Literal["stop", "length"] | None = None,
     ) -> CreateCompletionResponse:
-        choice = CompletionChoice.model_construct(
-            index=index, text=text, logprobs=logprobs, finish_reason=finish_reason
-        )
+        choice = construct(CompletionChoice, index=index, text=text, logprobs=logprobs, finish_reason=finish_reason)
         return self._of([choice])
 
     def _of(self, choices: list[CompletionChoice]) -> CreateCompletionResponse:
-        return CreateCompletionResponse.model_construct(
+        return construct(
+            CreateCompletionResponse,
             id=self._call.id,
             object="text_completion",
             created=self._call.created,
@@ -153,11 +154,13 @@ class CompletionChunks:
 
 
 def _usage(usage: Usage) -> CompletionUsage:
-    made = CompletionUsage.model_construct(
+    made = construct(
+        CompletionUsage,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        completion_tokens_details=CompletionTokensDetails.model_construct(
+        completion_tokens_details=construct(
+            CompletionTokensDetails,
             accepted_prediction_tokens=0,
             audio_tokens=0,
             reasoning_tokens=usage.reasoning_tokens,
@@ -165,7 +168,5 @@ def _usage(usage: Usage) -> CompletionUsage:
         ),
     )
     if usage.cached_tokens is not None:
-        made.prompt_tokens_details = PromptTokensDetails.model_construct(
-            audio_tokens=0, cached_tokens=usage.cached_tokens
-        )
+        made.prompt_tokens_details = construct(PromptTokensDetails, audio_tokens=0, cached_tokens=usage.cached_tokens)
     return made

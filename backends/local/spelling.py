@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from specserve.backends.construct import construct
 from specserve.generated.models import ChatCompletionTokenLogprob, ChatCompletionTopLogprob, CompletionLogprobs
 
 if TYPE_CHECKING:
@@ -30,15 +31,20 @@ class Spelling:
         for token_id, logprob in token.alternatives:
             its_text, its_data = self._spelled(token_id)
             alternatives.append(
-                ChatCompletionTopLogprob.model_construct(token=its_text, logprob=_finite(logprob), bytes=its_data)
+                construct(ChatCompletionTopLogprob, token=its_text, logprob=_finite(logprob), bytes=its_data)
             )
-        return ChatCompletionTokenLogprob.model_construct(
-            token=text, logprob=_finite(token.logprob), bytes=data, top_logprobs=alternatives
+        return construct(
+            ChatCompletionTokenLogprob,
+            token=text,
+            logprob=_finite(token.logprob),
+            bytes=data,
+            top_logprobs=alternatives,
         )
 
     def completion(self, tokens: Sequence[ScoredToken]) -> CompletionLogprobs:
         """Tokens of a completion."""
-        return CompletionLogprobs.model_construct(
+        return construct(
+            CompletionLogprobs,
             tokens=[self._prefixed(token.token_id) for token in tokens],
             token_logprobs=[None if token.logprob is None else _finite(token.logprob) for token in tokens],
             top_logprobs=[self._top(token) for token in tokens],

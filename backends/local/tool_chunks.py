@@ -6,6 +6,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.construct import construct
 from specserve.backends.local.chunks import ChatChunks
 from specserve.generated.models import (
     ChatCompletionMessageToolCallChunk,
@@ -43,7 +44,7 @@ class ToolChunks(ChatChunks):
         self._readers[index] = self._form.reader(self._tools.allowed)
         self._begun[index] = 0
         content = None if self._tools.forced else ""
-        role = ChatCompletionStreamResponseDelta.model_construct(role="assistant", content=content)
+        role = construct(ChatCompletionStreamResponseDelta, role="assistant", content=content)
         yield self._chunk(index, role)
 
     def gained(self, delta: Delta) -> Iterator[CreateChatCompletionStreamResponse]:
@@ -58,10 +59,10 @@ class ToolChunks(ChatChunks):
             if event.kind != "text":
                 yield from self._call_chunks(index, event)
             elif not self._tools.forced:
-                yield self._chunk(index, ChatCompletionStreamResponseDelta.model_construct(content=event.text))
+                yield self._chunk(index, construct(ChatCompletionStreamResponseDelta, content=event.text))
         if delta.finish_reason:
             called = delta.finish_reason == "stop" and self._begun[index] and self._tools.mode != "named"
-            nothing = ChatCompletionStreamResponseDelta.model_construct()
+            nothing = construct(ChatCompletionStreamResponseDelta)
             reason = "tool_calls" if called else delta.finish_reason
             yield self._chunk(index, nothing, finish_reason=reason)
 
@@ -72,11 +73,15 @@ class ToolChunks(ChatChunks):
         if number and not self._tools.several:
             return
         if event.kind == "call":
-            function = ChatCompletionStreamFunctionCall.model_construct(name=event.text, arguments="")
-            part = ChatCompletionMessageToolCallChunk.model_construct(
-                index=number, id=f"call_{secrets.token_hex(12)}", type="function", function=function
+            function = construct(ChatCompletionStreamFunctionCall, name=event.text, arguments="")
+            part = construct(
+                ChatCompletionMessageToolCallChunk,
+                index=number,
+                id=f"call_{secrets.token_hex(12)}",
+                type="function",
+                function=function,
             )
         else:
-            function = ChatCompletionStreamFunctionCall.model_construct(arguments=event.text)
-            part = ChatCompletionMessageToolCallChunk.model_construct(index=number, function=function)
-        yield self._chunk(index, ChatCompletionStreamResponseDelta.model_construct(tool_calls=[part]))
+            function = construct(ChatCompletionStreamFunctionCall, arguments=event.text)
+            part = construct(ChatCompletionMessageToolCallChunk, index=number, function=function)
+        yield self._chunk(index, construct(ChatCompletionStreamResponseDelta, tool_calls=[part]))

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from specserve.backends import weights
 from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
+from specserve.backends.construct import construct
 from specserve.backends.errors import (
     BackendLoadError,
     ContextLengthExceeded,
@@ -175,14 +176,15 @@ class OpenVINOEmbeddings(Backend):
         finally:
             self._running -= 1
         tokens = sum(map(len, rows))
-        return CreateEmbeddingResponse.model_construct(
+        return construct(
+            CreateEmbeddingResponse,
             object="list",
             model=self.settings.id,
             data=[
-                Embedding.model_construct(object="embedding", index=index, embedding=vector)
+                construct(Embedding, object="embedding", index=index, embedding=vector)
                 for index, vector in enumerate(vectors)
             ],
-            usage=EmbeddingUsage.model_construct(prompt_tokens=tokens, total_tokens=tokens),
+            usage=construct(EmbeddingUsage, prompt_tokens=tokens, total_tokens=tokens),
         )
 
     def _loaded(self) -> _Encoder:

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.construct import construct
 from specserve.backends.errors import BadGateway, UpstreamBreach, UpstreamUnreachable
 from specserve.backends.watsonx.logprobs import chat_logprobs
 from specserve.backends.watsonx.usage import chat_usage
@@ -129,8 +130,9 @@ class ChatAnswer:
         if call is None:
             call = choice.calls[key] = _ToolCall(len(choice.calls))
             if self._wanted(call):
-                function = ChatCompletionStreamFunctionCall.model_construct(name=said.get("name") or "", arguments="")
-                begun = ChatCompletionMessageToolCallChunk.model_construct(
+                function = construct(ChatCompletionStreamFunctionCall, name=said.get("name") or "", arguments="")
+                begun = construct(
+                    ChatCompletionMessageToolCallChunk,
                     index=call.number,
                     id=part.get("id") or f"call_{secrets.token_hex(12)}",
                     type="function",
@@ -146,8 +148,8 @@ class ChatAnswer:
         return self._several or call.number == 0
 
     def _arguments(self, choice: _Choice, call: _ToolCall, text: str) -> CreateChatCompletionStreamResponse:
-        function = ChatCompletionStreamFunctionCall.model_construct(arguments=text)
-        part = ChatCompletionMessageToolCallChunk.model_construct(index=call.number, function=function)
+        function = construct(ChatCompletionStreamFunctionCall, arguments=text)
+        part = construct(ChatCompletionMessageToolCallChunk, index=call.number, function=function)
         return self._chunk(choice.index, tool_calls=[part])
 
     def _ended(self, choice: _Choice, reason: str) -> Iterator[CreateChatCompletionStreamResponse]:
@@ -169,16 +171,18 @@ class ChatAnswer:
     def _chunk(
         self, index: int, *, logprobs: Any = None, finish_reason: Any = None, **delta: Any
     ) -> CreateChatCompletionStreamResponse:
-        choice = ChatCompletionStreamChoice.model_construct(
+        choice = construct(
+            ChatCompletionStreamChoice,
             index=index,
-            delta=ChatCompletionStreamResponseDelta.model_construct(**delta),
+            delta=construct(ChatCompletionStreamResponseDelta, **delta),
             logprobs=logprobs,
             finish_reason=finish_reason,
         )
         return self._of([choice])
 
     def _of(self, choices: list[ChatCompletionStreamChoice]) -> CreateChatCompletionStreamResponse:
-        return CreateChatCompletionStreamResponse.model_construct(
+        return construct(
+            CreateChatCompletionStreamResponse,
             id=self._call.id,
             object="chat.completion.chunk",
             created=self._call.created,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.construct import construct
 from specserve.backends.errors import BadGateway, UnsupportedValue, UpstreamBreach, UpstreamUnreachable
 from specserve.backends.watsonx.chat import share, stops
 from specserve.backends.watsonx.logprobs import completion_logprobs
@@ -194,15 +195,12 @@ class GenerationAnswer:
 
     def _chunk(self, text: str, *, logprobs: Any = None, finish_reason: Any = None) -> CreateCompletionResponse:
         return self._of(
-            [
-                CompletionChoice.model_construct(
-                    index=self._index, text=text, logprobs=logprobs, finish_reason=finish_reason
-                )
-            ]
+            [construct(CompletionChoice, index=self._index, text=text, logprobs=logprobs, finish_reason=finish_reason)]
         )
 
     def _of(self, choices: list[CompletionChoice]) -> CreateCompletionResponse:
-        return CreateCompletionResponse.model_construct(
+        return construct(
+            CreateCompletionResponse,
             id=self._call.id,
             object="text_completion",
             created=self._call.created,

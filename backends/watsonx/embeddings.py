@@ -6,6 +6,7 @@ import base64
 import struct
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.construct import construct
 from specserve.backends.errors import UnsupportedValue, UpstreamBreach
 from specserve.backends.watsonx.usage import count
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
@@ -52,15 +53,16 @@ def embedding_response(
 ) -> CreateEmbeddingResponse:
     """The answer to the client."""
     data = [
-        Embedding.model_construct(
+        construct(
+            Embedding,
             object="embedding",
             index=index,
             embedding=_base64(vector) if encoding_format == "base64" else list(vector),
         )
         for index, vector in enumerate(vectors)
     ]
-    usage = EmbeddingUsage.model_construct(prompt_tokens=tokens, total_tokens=tokens)
-    return CreateEmbeddingResponse.model_construct(object="list", model=model, data=data, usage=usage)
+    usage = construct(EmbeddingUsage, prompt_tokens=tokens, total_tokens=tokens)
+    return construct(CreateEmbeddingResponse, object="list", model=model, data=data, usage=usage)
 
 
 def _base64(vector: Sequence[float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.construct import construct
 from specserve.backends.errors import UpstreamBreach
 from specserve.generated.models import (
     ChatCompletionChoiceLogprobs,
@@ -30,17 +31,18 @@ def chat_logprobs(said: Any) -> ChatCompletionChoiceLogprobs | None:
         return None
     try:
         tokens = [
-            ChatCompletionTokenLogprob.model_construct(
+            construct(
+                ChatCompletionTokenLogprob,
                 **_token(item),
                 top_logprobs=[
-                    ChatCompletionTopLogprob.model_construct(**_token(top)) for top in item.get("top_logprobs") or ()
+                    construct(ChatCompletionTopLogprob, **_token(top)) for top in item.get("top_logprobs") or ()
                 ],
             )
             for item in content
         ]
     except (AttributeError, KeyError, TypeError, ValueError):
         raise UpstreamBreach("The service behind this model sent log-probabilities that are not understood.") from None
-    return ChatCompletionChoiceLogprobs.model_construct(content=tokens, refusal=None)
+    return construct(ChatCompletionChoiceLogprobs, content=tokens, refusal=None)
 
 
 def _token(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def completion_logprobs(tokens: Sequence[Mapping[str, Any]], text: str, start: i
         start: Where it begins in the answer, in characters.
     """
     spelled = [_spelled(token) for token in tokens]
-    return CompletionLogprobs.model_construct(
+    return construct(
+        CompletionLogprobs,
         tokens=spelled,
         token_logprobs=[_known(token.get("logprob")) for token in tokens],
         top_logprobs=[_top(token) for token in tokens],

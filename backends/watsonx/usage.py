@@ -7,12 +7,14 @@ from typing import Any
 
 import structlog
 
+from specserve.backends.construct import construct
 from specserve.generated.models import CompletionTokensDetails, CompletionUsage, PromptTokensDetails
 
 
 def make_usage(prompt_tokens: int, completion_tokens: int) -> CompletionUsage:
     """A usage of these counts."""
-    return CompletionUsage.model_construct(
+    return construct(
+        CompletionUsage,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         total_tokens=prompt_tokens + completion_tokens,
@@ -27,10 +29,10 @@ def chat_usage(said: Any) -> CompletionUsage:
     usage = make_usage(count(said.get("prompt_tokens")), count(said.get("completion_tokens")))
     prompt, completion = said.get("prompt_tokens_details"), said.get("completion_tokens_details")
     if isinstance(prompt, Mapping) and "cached_tokens" in prompt:
-        usage.prompt_tokens_details = PromptTokensDetails.model_construct(cached_tokens=count(prompt["cached_tokens"]))
+        usage.prompt_tokens_details = construct(PromptTokensDetails, cached_tokens=count(prompt["cached_tokens"]))
     if isinstance(completion, Mapping) and "reasoning_tokens" in completion:
-        usage.completion_tokens_details = CompletionTokensDetails.model_construct(
-            reasoning_tokens=count(completion["reasoning_tokens"])
+        usage.completion_tokens_details = construct(
+            CompletionTokensDetails, reasoning_tokens=count(completion["reasoning_tokens"])
         )
     return usage
 
