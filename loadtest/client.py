@@ -1,13 +1,17 @@
 """A client that reads a stream as it arrives and says when each piece did.
 
-Locust's own clients read in blocks or by line and hide how a stream ended; here each piece is stamped as soon as the
-socket gives it, before anything looks into it, and an answer that was cut is told from one that ended.
+Locust's own clients read in blocks or by line and hide how a stream ended. Here an answer that was cut is told from one
+that ended, and each piece has the moment when the kernel took it off the network: a process that is busy, or that others
+keep from running, reads late but does not measure wrong. Where the kernel tells no moments (TLS, systems other than
+Linux), it is when our process read the piece.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -18,6 +22,9 @@ clock = time.perf_counter
 """Seconds; on one machine the same in all processes."""
 
 _BLOCK = 65536
+_TIMESTAMPNS = 35  # SO_TIMESTAMPNS of Linux, which Python has no name for
+_STAMP = struct.Struct("qq")
+_LATEST = 10.0
 
 
 class ConnectFailed(Exception):
@@ -34,6 +41,17 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.reused = False
+        self._stamped = sys.platform == "linux" and not isinstance(sock, ssl.SSLSocket)
+        if self._stamped:
+            sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+
+    def receive(self) -> tuple[bytes, float]:
+        """What has come, and when; of several packets at once, when the last of them came."""
+        if not self._stamped:
+            data = self.sock.recv(_BLOCK)
+            return data, clock()
+        data, notes, _, _ = self.sock.recvmsg(_BLOCK, socket.CMSG_SPACE(_STAMP.size))
+        return data, clock() - _lateness(notes)
 
     def alive(self) -> bool:
         """Whether the server still holds it: one that is at rest must have nothing to read."""
@@ -51,6 +69,17 @@ class Connection:
     def close(self) -> None:
         """Close it."""
         self.sock.close()
+
+
+def _lateness(notes: list[tuple[int, int, bytes]]) -> float:
+    """How long ago the kernel took in what was just read, in seconds."""
+    for level, kind, value in notes:
+        if level == socket.SOL_SOCKET and kind == _TIMESTAMPNS and len(value) == _STAMP.size:
+            seconds, nanoseconds = _STAMP.unpack(value)
+            late = time.time() - seconds - nanoseconds / 1e9
+            # Two readings of the same clock: only one that was set between them can make this absurd.
+            return late if 0 <= late < _LATEST else 0.0
+    return 0.0
 
 
 class Client:
@@ -197,10 +226,9 @@ class Answer:
 
     def _receive(self) -> tuple[bytes, float]:
         try:
-            data = self._connection.sock.recv(_BLOCK)
+            return self._connection.receive()
         except OSError as error:
             raise Cut(str(error)) from error
-        return data, clock()
 
     def close(self) -> None:
         """Keep the connection if the answer was read whole, else close it."""

@@ -16,6 +16,7 @@ from specserve.loadtest.statistics import describe
 FORMULAS = {
     "scheduled": "the moment when a request was due by the arrivals that were drawn before the stage (open loop only)",
     "sent": "the moment when we began to send, before a connection was opened if one had to be",
+    "moments": "of what comes: when the kernel took it off the network (Linux, without TLS), else when we read it",
     "ttft_event": "first event with data - sent",
     "ttft_token": "first chunk with text, thoughts or a call - sent",
     "itl": "one chunk with text - the chunk with text before it; all gaps of all requests (chunks are not tokens)",
@@ -35,7 +36,7 @@ FORMULAS = {
     "input tokens/s": "prompt tokens of requests whose first token arrived in the window / its seconds",
     "tokens/s of a user": "1 / tpot",
     "schedule lag": "sent - scheduled",
-    "loop lag": "how much later than asked for a sleep of 10 ms ended in the sending process: the error of a moment",
+    "loop lag": "how much later than asked for a sleep of 10 ms ended in the sending process",
     "error rate": "failed / (succeeded + failed + not sent), of measured requests",
     "goodput": "measured requests that succeeded within the threshold of every objective on latency / as above; "
     "of itl the mean of the request's own gaps counts",

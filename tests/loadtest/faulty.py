@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 
 TOKENS = 4
@@ -114,6 +115,7 @@ async def main():
     sys.stdout.flush()
     async with server:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        os._exit(0)  # whoever is still served has gone
 
 
 if __name__ == "__main__":

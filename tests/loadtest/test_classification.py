@@ -113,3 +113,11 @@ def test_nobody_listening_is_a_failed_connection():
     command = [sys.executable, Path(__file__).with_name("classify.py"), "http://127.0.0.1:9/v1", "good"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout)["good"][0]["class"] == "connect"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a packet came")
+def test_what_is_read_late_still_came_when_it_came(faulty):
+    command = [sys.executable, Path(__file__).with_name("late.py"), faulty]
+    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+    assert done["moments"]
+    assert all(done["sent"] < moment < done["woken"] for moment in done["moments"])
