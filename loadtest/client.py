@@ -1,8 +1,8 @@
 """A client that reads a stream as it arrives and says when each piece did.
 
 Locust's own clients read in blocks or by line and hide how a stream ended. Here an answer that was cut is told from one
-that ended, and each piece has the moment when the kernel took it off the network: a process that is busy, or that others
-keep from running, reads late but does not measure wrong. Where the kernel tells no moments (TLS, systems other than
+that ended, and each piece has the moment when the kernel took it off the network: a process that is busy, or that is
+kept from running, reads late but does not measure wrong. Where the kernel tells no moments (TLS, systems other than
 Linux), it is when our process read the piece.
 """
 

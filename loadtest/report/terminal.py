@@ -64,7 +64,15 @@ def tell(document: Mapping[str, Any], console: Console) -> None:
     """Print the summary."""
     plan, stages = document["plan"], document["stages"]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in (plan["unit"], "done\n/s", "tokens\n/s", "a user\n/s", *_TIMES, "failed", ""):
+    for name in (
+        plan["unit"].replace("requests", "req"),
+        "done\n/s",
+        "tokens\n/s",
+        "a user\n/s",
+        *_TIMES,
+        "failed",
+        "",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in _shown(stages):
         latency, rates, requests = stage["latency"], stage["rates"], stage["requests"]
