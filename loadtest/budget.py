@@ -70,6 +70,13 @@ class Budget:
             return True
         return False
 
+    def settle(self, planned: int, counted: int | None) -> None:
+        """Count what a prompt had more than it was made for, as the server says; what it had less is not given back."""
+        more = max((counted or 0) - planned, 0)
+        self.tokens += more
+        if self._price is not None:
+            self.usd += more * self._price.input / 1e6
+
 
 def read_prices(path: Path) -> dict[str, Price]:
     """Prices by model, from a TOML file: a table ``["model name"]`` with ``input`` and ``output`` each.

@@ -147,8 +147,8 @@ def load(
         ctx.exit(command.run(plan, report, ui_port if ui else None, calibrate=calibration))
     except command.BadDataset as error:
         raise click.UsageError(str(error)) from error
-    except OSError as error:
-        raise click.UsageError(f"cannot write the report: {error}") from error
+    except OSError as error:  # a folder that cannot be written, a port that is taken
+        raise click.UsageError(str(error)) from error
 
 
 def _plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ _AHEAD = 0.5
 """Seconds between an order and its start: users must stand ready in all processes."""
 
 _GRACE = 10.0
+_RECENT = 200
 
 
 class Conductor(LoadTestShape):
@@ -44,6 +46,9 @@ class Conductor(LoadTestShape):
         self.spent: dict[int, list[float]] = {}
         self.in_flight: dict[int, int] = {}
         self.ended = False
+        self.succeeded = 0
+        self.failed = 0
+        self.recent: deque[float] = deque(maxlen=_RECENT)
         self._tell = tell
         self._over: set[int] = set()
         self._refused = ""
@@ -84,7 +89,9 @@ class Conductor(LoadTestShape):
         if data["run"] != self.number:
             return
         record = self.records[data["stage"]]
-        record.samples += [Sample(**sample) for sample in data["samples"]]
+        samples = [Sample(**sample) for sample in data["samples"]]
+        record.samples += samples
+        self._count(samples)
         record.loop_lags += data["loop_lags"]
         record.cpu[data["process"]] = data["cpu"]
         self.in_flight[data["process"]] = data["in_flight"]
@@ -92,6 +99,15 @@ class Conductor(LoadTestShape):
         self._refused = data["refusal"] or self._refused
         if data["over"] and data["stage"] == len(self.records) - 1:
             self._over.add(data["process"])
+
+    def _count(self, samples: list[Sample]) -> None:
+        """For those who watch."""
+        for sample in samples:
+            first = sample.figures().get("ttft_token")
+            self.succeeded += sample.ok
+            self.failed += not sample.ok
+            if first is not None:
+                self.recent.append(first)
 
     def _order(self, load: float) -> None:
         start = clock() + _AHEAD
@@ -102,6 +118,8 @@ class Conductor(LoadTestShape):
         record = StageRecord(len(self.records), load, start, min(start + self.plan.warmup, end), end)
         self.records.append(record)
         self._over.clear()
+        self.succeeded = self.failed = 0
+        self.recent.clear()
         self._tell(f"stage {record.index + 1}: {load:g} {self.plan.unit}")
         order = {
             "run": self.number,

@@ -149,16 +149,26 @@ def _interrupts(conductor: Conductor) -> Iterator[None]:
             os._exit(130)
         conductor.interrupt("interrupted")
 
-    handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = [gevent.signal_handler(number, stop) for number in before]
     try:
         yield
     finally:
         for handler in handlers:
             handler.cancel()
+        for number, previous in before.items():
+            signal.signal(number, previous)  # else what comes after would be killed without a word
 
 
 def with_page(engine: Engine, port: int) -> None:
-    """Serve locust's own page, on this machine only."""
+    """Serve locust's own page, on this machine only.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
     del sys.argv[1:]  # the page takes the options of the process for locust's own
     gevent.spawn(stats_history, engine.runner)
     engine.environment.create_web_ui(host="127.0.0.1", port=port)

@@ -91,7 +91,18 @@ class Plan:
     extra: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
+        try:
+            parts = urlsplit(self.base_url)
+            plain = self.base_url.isascii() and self.base_url.isprintable() and " " not in self.base_url
+            plain = plain and parts.port != 0
+        except ValueError:
+            plain = False
+        if not plain:
+            msg = f"not an address: {self.base_url!r}"
+            raise BadPlan(msg)
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            msg = "the key holds characters that a header cannot"
+            raise BadPlan(msg)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             msg = f"not an http(s) address: {self.base_url!r}"
             raise BadPlan(msg)
@@ -112,6 +123,9 @@ class Plan:
             raise BadPlan(msg)
         if not self.open_loop and min(self.loads) < self.processes:
             msg = "each process needs a user"
+            raise BadPlan(msg)
+        if min(self.caps.requests, self.most_in_flight) < self.processes:
+            msg = "each process needs a request: fewer --processes, or higher caps"
             raise BadPlan(msg)
         if not 0 < self.duration <= LONGEST or not 0 <= self.warmup <= LONGEST or not 0 < self.timeout <= LONGEST:
             msg = f"durations are over 0 and at most {LONGEST:g} s"

@@ -138,7 +138,7 @@ class Worker:
                 if self._halted:
                     return
                 sample = Sample(order.stage, number, scheduled=due, process=self.index)
-                if len(self.in_flight) >= self.plan.most_in_flight // order.processes:
+                if len(self.in_flight) >= max(self.plan.most_in_flight // order.processes, 1):
                     sample.failure = Failure.NOT_SENT
                     self._samples.append(sample)
                 elif not self._budget.take(request.prompt_tokens, request.output_tokens):
@@ -163,6 +163,7 @@ class Worker:
         try:
             exchange(self._client, request, sample, self.plan.timeout, self.plan.api_key)
         finally:
+            self._budget.settle(request.prompt_tokens, sample.prompt_tokens)
             self._samples.append(sample)
             self._tell_locust(sample)
 

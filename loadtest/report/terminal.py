@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _COLOURS = {"met": "green", "measured": "green", "missed": "red", "inconclusive": "yellow"}
 _TIMES = ("ttft\np50", "ttft\np99", "itl\np50", "e2e\np50")
-_RECENT = 200
 
 
 class Progress:
@@ -45,13 +44,11 @@ class Progress:
         record = conductor.records[-1]
         left = max(record.end - clock(), 0)
         phase = "warm-up" if clock() < record.measured else (f"{left:.0f} s left" if left else "waiting for the last")
-        ok = [sample for sample in record.samples if sample.ok]
-        firsts = sorted(s.tokens_at[0] - s.sent for s in ok[-_RECENT:] if s.tokens_at and s.sent is not None)
-        first = f", first token {ms(percentile(firsts, 0.5))} ms" if firsts else ""
-        failed = len(record.samples) - len(ok)
+        first = f", first token {ms(percentile(sorted(conductor.recent), 0.5))} ms" if conductor.recent else ""
+        failed = f", [red]{conductor.failed} failed[/red]" if conductor.failed else ""
         self._status.update(
-            f"{self._text}, {phase}: {sum(conductor.in_flight.values())} in flight, {len(ok)} done"
-            f"{f', [red]{failed} failed[/red]' if failed else ''}{first}"
+            f"{self._text}, {phase}: {sum(conductor.in_flight.values())} in flight, {conductor.succeeded} done"
+            f"{failed}{first}"
         )
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 import csv
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from importlib.resources import files
 from xml.etree import ElementTree as ET
 
+import httpx
 import jsonschema
 import pytest
 from keys import KEY
@@ -115,7 +117,21 @@ def test_our_own_error_stands_in_the_report(users):
 
 
 def test_failures_are_told_by_class(load, faulty, tmp_path):
-    done = load(faulty, "--model", "burst", "--users", 1, "--max-requests", 20, "--warmup", 0, "--report", tmp_path)
+    done = load(
+        faulty,
+        "--model",
+        "burst",
+        "--users",
+        1,
+        "--max-requests",
+        20,
+        "--warmup",
+        0,
+        "--duration",
+        60,
+        "--report",
+        tmp_path,
+    )
     stage = results(tmp_path)["stages"][0]
     assert stage["requests"]["errors"]["http 429"] == stage["requests"]["failed"] > 0
     assert "http 429" in done.stdout
@@ -140,6 +156,43 @@ def test_an_interrupt_still_writes_the_report(load, paced, tmp_path):
     document = results(tmp_path)
     assert document["stopped"] == "interrupted"
     assert document["stages"][0]["requests"]["succeeded"] > 0
+
+
+def test_a_sweep_of_a_file_goes_up(load, paced, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "one"}\n{"prompt": "two", "output_tokens": 3}\n')
+    done = load(paced, "--model", "stub", "--users", 1, "--shape", "sweep", "--steps", 2, "--dataset", rows,
+                "--report", tmp_path / "out")  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    document = results(tmp_path / "out")
+    assert [stage["load"] for stage in document["stages"]] == [1, 2]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "requests.jsonl").read_text().splitlines()]
+    assert {(line["request"] % 2, line["completion_tokens"]) for line in lines} == {(0, 8), (1, 3)}
+
+
+def test_the_page_starts_runs(load, paced, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ("--ui", "--ui-port", port, "--report", tmp_path)
+    process = load(paced, "--model", "stub", "--users", 2, "--duration", 0.5, *options, background=True)
+    assert "press Start" in process.stdout.readline()
+    taken = load(paced, "--model", "stub", "--users", 1, "--ui", "--ui-port", port)
+    assert taken.returncode == 2
+    assert "in use" in taken.stderr
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as page:
+        assert "locust" in page.get("/").text.lower()
+        assert page.post("/swarm", data={"user_count": 1, "spawn_rate": 1}).json()["success"]
+        for line in process.stdout:
+            if line.startswith("report:"):
+                break
+        assert results(tmp_path)["verdict"] == "measured"
+        rows = page.get("/stats/requests").json()["stats"]
+        counts = {row["name"]: row["num_requests"] for row in rows}
+        assert counts["/chat/completions"] == counts["Aggregated"] == counts["first token"] > 0
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_a_server_that_cannot_be_reached_is_inconclusive(load, faulty):

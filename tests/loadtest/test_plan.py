@@ -125,6 +125,17 @@ def test_a_budget_is_never_passed():
         assert budget.tokens == 330
 
 
+def test_a_prompt_that_was_longer_than_planned_is_paid_for():
+    budget = Budget(Caps(tokens=200), Price(1.0, 1.0))
+    assert budget.take(50, 10)
+    budget.settle(50, 170)
+    assert budget.tokens == 180
+    budget.settle(50, 10)
+    budget.settle(50, None)
+    assert budget.tokens == 180
+    assert not budget.take(20, 1)
+
+
 def test_processes_share_the_caps():
     assert Caps(10, 100, 3.0).share(3) == Caps(3, 33, 1.0)
 
@@ -143,6 +154,12 @@ def test_prices_are_read(tmp_path):
     [
         {"base_url": "ftp://x/v1"},
         {"base_url": "http://user@x/v1"},
+        {"base_url": "http://127.0.0.1:99999/v1"},
+        {"base_url": "http://[::1/v1"},
+        {"base_url": "http://127.0.0.1/v1 x"},
+        {"base_url": "http://127.0.0.1/v1\u00e9"},
+        {"api_key": "a\r\nb"},
+        {"processes": 2, "caps": Caps(requests=1)},
         {"loads": ()},
         {"loads": (0.0,)},
         {"loads": (1.5,)},
