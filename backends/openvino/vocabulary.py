@@ -73,6 +73,7 @@ def _detokenizer(data: bytes, lengths: Iterable[int]) -> Any:
     import numpy as np
     import openvino as ov
     from openvino import opset13 as ops
+    from openvino.op import Constant
 
     ends = np.array(list(itertools.accumulate(lengths)), dtype=np.int64)
     begins = np.concatenate([[0], ends[:-1]])
@@ -81,5 +82,6 @@ def _detokenizer(data: bytes, lengths: Iterable[int]) -> Any:
     flat = ops.reshape(ids, ops.constant(np.array([-1], dtype=np.int64)), special_zero=False)
     vocabulary = ops.concat([flat, *tables], axis=0)
     vocabulary.set_friendly_name("VocabDecoder")
-    text = ops.result(ops.constant(np.array([""])))
+    # By way of a tensor: a constant made of an array of strings shares its memory, and reads it as what it is not.
+    text = ops.result(Constant(ov.Tensor([""])))
     return ov.Model([text, ops.result(vocabulary)], [ids], "detokenizer")
