@@ -24,8 +24,8 @@ from specserve.backends.errors import (
     Unavailable,
     UnsupportedParameter,
 )
+from specserve.backends.local.batching import Work, take_batch
 from specserve.backends.openvino import bert
-from specserve.backends.openvino.batching import Work, take_batch
 from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 
