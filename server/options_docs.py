@@ -24,7 +24,7 @@ def rewrite(text: str) -> str:
 def _table(module: str, name: str) -> str:
     options: type[BaseModel] = getattr(importlib.import_module(module), name)
     rows = [
-        f"| `{key}` | {_default(field.default)} | {field.description} |\n"
+        f"| `{key}` | {_default(field.get_default(call_default_factory=True))} | {field.description} |\n"
         for key, field in options.model_fields.items()
     ]
     return "| Option | Default | Meaning |\n|---|---|---|\n" + "".join(rows)

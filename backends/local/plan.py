@@ -22,6 +22,9 @@ DEFAULT_COMPLETION_TOKENS = 16
 _MOST_CHOICES = 1024
 """Sequences of one request. `n` is at most 128 by the spec, the number of prompts has no limit there."""
 
+_MOST_DIGITS = 10
+"""Of a token id. Longer numbers are not even read."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -139,6 +142,7 @@ def make_plan(
     default_limit: int | None,
     alternatives: int | None,
     context_length: int,
+    vocabulary: int,
     param: str,
     echoed: Sequence[str] = (),
     candidates: int = 0,
@@ -153,6 +157,7 @@ def make_plan(
         default_limit: Most tokens where the client said nothing; None for all that the context leaves.
         alternatives: See `Plan`.
         context_length: Of the model.
+        vocabulary: Token ids of the model are below this.
         param: Name of the parameter that the prompts came from.
         echoed: For each prompt, text to begin its answers with; or empty.
         candidates: See `Plan`.
@@ -166,12 +171,13 @@ def make_plan(
     if max(n, candidates) * len(prompts) > _MOST_CHOICES:
         raise InvalidRequest(f"One request can have at most {_MOST_CHOICES} choices.", param=param)
     scored, ranked = alternatives is not None or candidates > 0, alternatives is not None and engine_ranks
+    logit_bias = _logit_bias(asked["logit_bias"] or {}, vocabulary)
     jobs = []
     for at, prompt in enumerate(prompts):
         room = _room(len(prompt), limit, context_length, param)
         max_tokens = min(room, default_limit or room) if limit is None else limit
         sampling = _sampling(asked, max_tokens, logprobs=scored)
-        sampling = replace(sampling, ranked=ranked, rank_prompt=ranked and bool(echoed))
+        sampling = replace(sampling, logit_bias=logit_bias, ranked=ranked, rank_prompt=ranked and bool(echoed))
         jobs.append(Job(prompt, sampling, echoed[at] if echoed else None))
     return Plan(jobs, n, alternatives, candidates=candidates, shows_end=bool(echoed))
 
@@ -213,6 +219,15 @@ def _sampling(asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool) -> S
         stop=_stop(asked["stop"]),
         logprobs=logprobs,
     )
+
+
+def _logit_bias(asked: Mapping[str, Any], vocabulary: int) -> tuple[tuple[int, float], ...]:
+    biases = []
+    for name, value in asked.items():
+        if not (name.isascii() and name.isdigit()) or len(name) > _MOST_DIGITS or int(name) >= vocabulary:
+            raise InvalidRequest(f"Names in 'logit_bias' are token ids, below {vocabulary}.", param="logit_bias")
+        biases.append((int(name), float(plain(value))))
+    return tuple(biases)
 
 
 def _given(value: float | None, default: float) -> float:
