@@ -11,11 +11,11 @@ from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.fast_tokenizer import FastTokenizer
 from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.vocabulary import described
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir, read_files
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
-from specserve.backends.openvino.vocabulary import described
 from specserve.backends.options import parse_options
 from specserve.backends.weights import resolve
 
