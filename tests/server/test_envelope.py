@@ -60,7 +60,7 @@ def check(response, status, code, param=None):
         ({"response_format": {"type": "poem"}}, "invalid_value", "response_format.type"),
         ({"colour": 1}, "unknown_parameter", "colour"),
         ({"prompt": "x"}, "invalid_value", "prompt"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "unsupported_parameter", "tools"),
+        ({"logit_bias": {"5": -100}}, "unsupported_parameter", "logit_bias"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]},
             "unsupported_parameter",
