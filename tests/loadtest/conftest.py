@@ -1,5 +1,6 @@
 """Servers for the tests of the load test, and the command in a process of its own."""
 
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ def started(*command):
         process.wait(10)
 
 
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session")
 def faulty():
     with started(HERE / "faulty.py") as url:
@@ -44,7 +49,14 @@ def load():
         command = [sys.executable, "-m", "specserve", "load", *quick, *map(str, arguments)]
         options = {"text": True, "env": {"PATH": "/usr/bin:/bin", "OPENAI_API_KEY": KEY, "COLUMNS": "120"}}
         if background:
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+            # What a shell starts in the background ignores interrupts, and so would what tests run there start.
+            return subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_heed_interrupts,  # noqa: PLW1509  it takes no lock that a thread could hold
+                **options,
+            )
         return subprocess.run(command, check=False, capture_output=True, timeout=120, **options)
 
     return run
