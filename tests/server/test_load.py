@@ -97,7 +97,8 @@ def test_a_client_that_leaves_frees_its_generation(busy_server, streamed):
         try:
             with client.stream("POST", "/v1/chat/completions", json=request) as response:
                 next(response.iter_lines())
-                assert busy_server.health()["num_requests_running"] == 1
+                # What the engine told of its step may be from before it took this one.
+                assert until(lambda: busy_server.health()["num_requests_running"] == 1, 10)
         except httpx.ReadTimeout:
             assert not streamed
     assert until(lambda: busy_server.health()["num_requests_running"] == 0, 3)
