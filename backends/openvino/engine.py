@@ -1,254 +1,76 @@
-"""The engine contract on OpenVINO GenAI's continuous batching, which runs in a process of its own."""
+"""The engine contract on OpenVINO GenAI's continuous batching, and on the scorer for those who ask for ranks."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
-import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from specserve.backends.base import Load
-from specserve.backends.errors import APIError, BackendLoadError, EngineFailure, Unavailable
-from specserve.backends.local.engine import Engine, Sampling, TokenOutput
-from specserve.backends.openvino.model_files import ModelFiles
-from specserve.backends.openvino.process import EngineProcess
+from specserve.backends.local.engine import Sampling, TokenOutput
+from specserve.backends.local.process_engine import ProcessEngine
 from specserve.backends.openvino.scorer import Scorer, ranked
-from specserve.backends.openvino.tokenizer import FastTokenizer
 
-_SEED_RANGE = 1 << 32
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+    from specserve.backends.local.model_files import ModelFiles
+    from specserve.backends.local.process import EngineProcess
+
 _LEAST_TOP_P = 1e-6  # the engine refuses 0 and for min_p 1, which mean much the same: only the likeliest
 _GREEDY_TEMPERATURE = 1e-5  # below, the likeliest token is as good as certain, and logits overflow
 _MOST_MIN_P = 1 - 1e-6
 
 
-class OpenVINOEngine(Engine):
-    """One model in one engine process, which is started again if it dies."""
+class OpenVINOEngine(ProcessEngine):
+    """One model in one engine process, and beside it a scorer.
+
+    Args:
+        files: The model, read.
+        launch: Starts an engine process that has the model open.
+        scorer: Ranks tokens for those who ask.
+    """
 
     def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[EngineProcess]], scorer: Scorer) -> None:
-        """Prepare an engine; `start` starts it.
-
-        Args:
-            files: The model, read.
-            launch: Starts an engine process that has the model open.
-            scorer: Ranks tokens for those who ask.
-        """
-        self._files = files
-        self._context_length = files.context_length
-        self._launch = launch
+        super().__init__(files, launch)
         self._scorer = scorer
-        self._process: EngineProcess | None = None
-        self._supervisor: asyncio.Task[None] | None = None
-        self._down: APIError = Unavailable("The model is not loaded.")
-        self._ids = itertools.count(1)
-        self._sequences: dict[int, _Sequence] = {}
-        self._load = Load()
-
-    async def start(self, launched: Awaitable[EngineProcess] | None = None) -> None:
-        """Open the model.
-
-        Args:
-            launched: The first engine process, if it is starting already.
-
-        Raises:
-            BackendLoadError: It cannot be opened.
-        """
-        process = await (launched or self._launch())
-        if process.capacity is not None:
-            self._context_length = min(self._context_length, process.capacity)
-        self._process = process
-        self._supervisor = asyncio.create_task(self._supervise(process))
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes in which it runs."""
-        return tuple(pid for pid in (self._process.pid if self._process else None, self._scorer.pid) if pid is not None)
-
-    @property
-    def tokenizer(self) -> FastTokenizer:
-        """The model's tokenizer."""
-        return self._files.tokenizer
-
-    @property
-    def context_length(self) -> int:
-        """Most tokens of prompt and answer together: what the model was made for, if the KV cache can hold it."""
-        return self._context_length
-
-    @property
-    def chat_template(self) -> str | None:
-        """The model's own Jinja chat template, or None for a base model."""
-        return self._files.chat_template
-
-    @property
-    def special_tokens(self) -> dict[str, str]:
-        """Texts of ``bos_token``, ``eos_token``, ``pad_token``, those the model has."""
-        return dict(self._files.special_tokens)
-
-    def load(self) -> Load:
-        """What the engine process last reported."""
-        return self._load
+        """The engine's process, and the scorer's if it runs."""
+        return super().pids + ((self._scorer.pid,) if self._scorer.pid is not None else ())
 
     def generate(self, prompt: Sequence[int], sampling: Sampling, n: int) -> AsyncGenerator[list[TokenOutput], None]:
         """Generate `n` sequences; see the contract."""
-        outputs = self._generate(prompt, sampling, n) if sampling.max_tokens else _nothing(n)
+        outputs = super().generate(prompt, sampling, n) if sampling.max_tokens else _nothing(n)
         if sampling.ranked or sampling.rank_prompt:
             return ranked(outputs, self._scorer, prompt, sampling, n)
         return outputs
 
-    async def _generate(
-        self, prompt: Sequence[int], sampling: Sampling, n: int
-    ) -> AsyncGenerator[list[TokenOutput], None]:
-        process = self._process
-        if process is None:
-            raise self._down
-        mailbox: asyncio.Queue[list[TokenOutput] | APIError] = asyncio.Queue()
-        ids = list(itertools.islice(self._ids, n))
-        for index, sequence_id in enumerate(ids):
-            self._sequences[sequence_id] = _Sequence(index, sampling, self._files, mailbox)
-        seed = secrets.randbelow(_SEED_RANGE) if sampling.seed is None else sampling.seed
-        process.send(
-            {
-                "add": ids,
-                "seeds": [(seed + index) % _SEED_RANGE for index in range(n)],
-                "prompt": list(prompt),
-                "config": _config(sampling),
-                "end_ids": self._files.end_ids,
-                "grammar": None if sampling.grammar is None else sampling.grammar.ebnf(),
-            }
-        )
-        try:
-            unfinished = n
-            while unfinished:
-                news = await mailbox.get()
-                if isinstance(news, APIError):
-                    raise news
-                unfinished -= sum(output.finish_reason is not None for output in news)
-                yield news
-        finally:
-            self._forget(process, [sequence_id for sequence_id in ids if sequence_id in self._sequences])
-
     async def stop(self) -> None:
         """End everything; running generations raise `Unavailable`."""
-        self._down = Unavailable("The server is shutting down.")
-        process, self._process = self._process, None
-        self._fail_all(self._down)
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-            self._supervisor = None
-        if process is not None:
-            await process.stop()
+        await super().stop()
         await self._scorer.stop()
-        self._load = Load()
 
-    def _forget(self, process: EngineProcess, ids: list[int]) -> None:
-        for sequence_id in ids:
-            self._sequences.pop(sequence_id, None)
-        if ids:
-            process.send({"cancel": ids})
-
-    async def _supervise(self, process: EngineProcess) -> None:
-        while True:
-            async for report in process.reports():
-                self._load = Load(report["running"], report["cache_usage"])
-                self._distribute(process, report["outputs"])
-            self._process = None
-            self._load = Load()
-            self._down = Unavailable("The engine broke and is starting again.", retry_after=5)
-            self._fail_all(EngineFailure("The engine broke while it worked on this request."))
-            await process.stop()
-            try:
-                process = await self._launch()
-            except BackendLoadError:
-                self._down = EngineFailure("The engine broke and could not be started again.")
-                return
-            self._process = process
-
-    def _distribute(self, process: EngineProcess, outputs: list[list[Any]]) -> None:
-        """Hand what one step brought to the requests it belongs to, each in one piece."""
-        news: dict[asyncio.Queue[list[TokenOutput] | APIError], list[TokenOutput]] = {}
-        for sequence_id, tokens, logprobs, end in outputs:
-            sequence = self._sequences.get(sequence_id)
-            if sequence is None:
-                continue  # cancelled while the step ran
-            if end is not None and end.startswith("!"):
-                sequence.mailbox.put_nowait(EngineFailure(end.removeprefix("!")))
-                self._forget(process, [sequence_id])
-                continue
-            output = sequence.take(tokens, logprobs, end)
-            if output.finish_reason is not None:
-                del self._sequences[sequence_id]
-                if end is None:  # ended by a stop string, which the engine does not know of
-                    process.send({"cancel": [sequence_id]})
-            news.setdefault(sequence.mailbox, []).append(output)
-        for mailbox, its_outputs in news.items():
-            mailbox.put_nowait(its_outputs)
-
-    def _fail_all(self, error: APIError) -> None:
-        for mailbox in {sequence.mailbox for sequence in self._sequences.values()}:
-            mailbox.put_nowait(error)
-        self._sequences.clear()
-
-
-class _Sequence:
-    """One of the `n` answers to a prompt."""
-
-    def __init__(
-        self,
-        index: int,
-        sampling: Sampling,
-        files: ModelFiles,
-        mailbox: asyncio.Queue[list[TokenOutput] | APIError],
-    ) -> None:
-        self.mailbox = mailbox
-        self._index = index
-        self._sampling = sampling
-        self._files = files
-        self._stops = [stop.encode() for stop in sampling.stop if stop]
-        self._tail = b""
-        self._count = 0
-
-    def take(self, tokens: list[int], logprobs: list[float], end: Any) -> TokenOutput:
-        """Turn what the engine reports into the contract's terms."""
-        self._count += len(tokens)
-        ended_by = None
-        if end == "stop" and tokens and tokens[-1] in self._files.end_ids and not self._sampling.ignore_eos:
-            ended_by = tokens[-1]
-            tokens, logprobs = tokens[:-1], logprobs[:-1]
-        if end is None and self._stops and self._meets_stop_string(tokens):
-            end = "stop"
-        return TokenOutput(self._index, tokens, logprobs if self._sampling.logprobs else [], end, ended_by=ended_by)
-
-    def _meets_stop_string(self, tokens: list[int]) -> bool:
-        text = self._tail + b"".join(self._files.tokenizer.token_bytes(token) for token in tokens)
-        self._tail = text[1 - max(map(len, self._stops)) :] if max(map(len, self._stops)) > 1 else b""
-        return self._count >= self._sampling.min_tokens and any(stop in text for stop in self._stops)
+    def config(self, sampling: Sampling) -> Mapping[str, int | float | bool]:
+        """The engine's GenerationConfig, but for the seed and the tokens that end it."""
+        config: dict[str, int | float | bool] = {
+            "max_new_tokens": sampling.max_tokens,
+            "min_new_tokens": sampling.min_tokens,
+            "ignore_eos": sampling.ignore_eos,
+            "repetition_penalty": sampling.repetition_penalty,
+            "presence_penalty": sampling.presence_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "logprobs": int(sampling.logprobs),
+            "do_sample": sampling.temperature > _GREEDY_TEMPERATURE,
+        }
+        if sampling.temperature > _GREEDY_TEMPERATURE:
+            config |= {
+                "temperature": sampling.temperature,
+                "top_p": max(sampling.top_p, _LEAST_TOP_P),
+                "top_k": sampling.top_k,
+                "min_p": min(sampling.min_p, _MOST_MIN_P),
+            }
+        return config
 
 
 async def _nothing(n: int) -> AsyncGenerator[list[TokenOutput], None]:
     """An answer of no tokens."""
     yield [TokenOutput(index, [], [], "length") for index in range(n)]
-
-
-def _config(sampling: Sampling) -> Mapping[str, int | float | bool]:
-    """The engine's GenerationConfig, but for the seed and the tokens that end it."""
-    config: dict[str, int | float | bool] = {
-        "max_new_tokens": sampling.max_tokens,
-        "min_new_tokens": sampling.min_tokens,
-        "ignore_eos": sampling.ignore_eos,
-        "repetition_penalty": sampling.repetition_penalty,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-        "logprobs": int(sampling.logprobs),
-        "do_sample": sampling.temperature > _GREEDY_TEMPERATURE,
-    }
-    if sampling.temperature > _GREEDY_TEMPERATURE:
-        config |= {
-            "temperature": sampling.temperature,
-            "top_p": max(sampling.top_p, _LEAST_TOP_P),
-            "top_k": sampling.top_k,
-            "min_p": min(sampling.min_p, _MOST_MIN_P),
-        }
-    return config

@@ -11,7 +11,7 @@ from typing import Any
 from specserve.backends.errors import APIError, BackendLoadError, EngineFailure, Unavailable
 from specserve.backends.local.answer import Alternatives, RankedOutput
 from specserve.backends.local.engine import Sampling, TokenOutput
-from specserve.backends.openvino.process import EngineProcess, Spawned
+from specserve.backends.local.process import EngineProcess, Spawned
 
 _MODULE = "specserve.backends.openvino.scorer_worker"
 
@@ -26,7 +26,7 @@ async def launch_scorer(folder: str, threads: int | None) -> EngineProcess:
     Raises:
         BackendLoadError: It cannot be opened.
     """
-    return await EngineProcess.start({"model": folder, "threads": threads}, Spawned(_MODULE))
+    return await EngineProcess.start({"model": folder, "threads": threads}, Spawned(_MODULE), "OpenVINO")
 
 
 class Scorer:

@@ -34,8 +34,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from specserve.backends.local.pipes import claim_stdout, send, short
 from specserve.backends.openvino import telemetry
-from specserve.backends.openvino.pipes import claim_stdout, send, short
 from specserve.backends.openvino.scorer_model import Scorer, Text
 
 _MODEL = "openvino_model.xml"

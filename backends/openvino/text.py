@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
+from specserve.backends.local.fast_tokenizer import FastTokenizer
+from specserve.backends.local.process import EngineProcess, Spawned
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir, read_files
 from specserve.backends.openvino.options import TextOptions
-from specserve.backends.openvino.process import EngineProcess, Spawned
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
-from specserve.backends.openvino.tokenizer import FastTokenizer
 from specserve.backends.openvino.vocabulary import described
 from specserve.backends.options import parse_options
 from specserve.backends.weights import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+_WORKER = "specserve.backends.openvino.worker"
 
 
 class OpenVINOText(LocalBackend):
@@ -51,7 +56,7 @@ class OpenVINOText(LocalBackend):
 
     def prepare(self) -> None:
         """Start the engine process, which takes a second to import its library."""
-        self._spawned = Spawned()
+        self._spawned = Spawned(_WORKER)
 
     async def open_engine(self) -> OpenVINOEngine:
         """Read the model's files, while the engine process imports its library, and let it open the model."""
@@ -66,9 +71,12 @@ class OpenVINOText(LocalBackend):
         if not files.end_ids:
             self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
         order = self._order(path, files.tokenizer)
-        launch = functools.partial(EngineProcess.start, order)
+
+        def launch(spawned: Spawned | None = None) -> Coroutine[Any, Any, EngineProcess]:
+            return EngineProcess.start(order, spawned or Spawned(_WORKER), "OpenVINO")
+
         folder = str(order["save_to"] or order["model"])
-        scorer = Scorer(functools.partial(launch_scorer, folder, self._options.num_threads))
+        scorer = Scorer(lambda: launch_scorer(folder, self._options.num_threads))
         engine = OpenVINOEngine(files, launch, scorer)
         await engine.start(asyncio.create_task(launch(spawned)))
         return engine

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import openvino_genai
 
-    from specserve.backends.openvino.tokenizer import FastTokenizer
+    from specserve.backends.local.fast_tokenizer import FastTokenizer
 
 _LOGITS = "logits"
 _MARKS = frozenset(mark for known in FORMATS for mark in (known.opens, known.closes))

@@ -37,9 +37,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from specserve.backends.local.pipes import claim_stdout, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler, GrammarQueue
-from specserve.backends.openvino.pipes import claim_stdout, send, short
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from specserve.backends.errors import (
     Unavailable,
     UnsupportedParameter,
 )
+from specserve.backends.local.batching import Work, take_batch
 from specserve.backends.openvino import bert
-from specserve.backends.openvino.batching import Work, take_batch
 from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 
@@ -101,8 +101,8 @@ def test_order_is_kept_whatever_the_lengths(embedder: Embedder) -> None:
 def test_padding_changes_nothing(embedder: Embedder) -> None:
     encoder = embedder.backend._loaded()
     short, long = REFERENCE[0]["token_ids"], REFERENCE[-1]["token_ids"]
-    alone = encoder.embed([(short, "float")])
-    padded = encoder.embed([(short, "float"), (long, "float")])
+    alone = encoder._embed([(short, "float")])
+    padded = encoder._embed([(short, "float"), (long, "float")])
     assert np.abs(np.array(alone[0]) - np.array(padded[0])).max() < 1e-6
 
 
@@ -175,14 +175,14 @@ def test_capabilities_say_what_the_model_gives(embedder: Embedder) -> None:
 
 def test_a_request_that_goes_away_stops_between_batches(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = embedder.backend._loaded()
-    embed, count, begun = encoder.embed, [0], threading.Event()
+    embed, count, begun = encoder._embed, [0], threading.Event()
 
     def counted(*args: Any) -> Any:
         count[0] += 1
         begun.set()
         return embed(*args)
 
-    monkeypatch.setattr(encoder, "embed", counted)
+    monkeypatch.setattr(encoder, "_embed", counted)
 
     async def go_away() -> None:
         request = CreateEmbeddingRequest(model="minilm", input=[words(200)] * 400)
@@ -351,8 +351,8 @@ def test_batches_keep_every_input_once_and_stay_in_bounds() -> None:
 
 def test_requests_of_one_sentence_run_together(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, sizes = embedder.backend._loaded(), []
-    embed = encoder.embed
-    monkeypatch.setattr(encoder, "embed", lambda rows: sizes.append(len(rows)) or embed(rows))
+    embed = encoder._embed
+    monkeypatch.setattr(encoder, "_embed", lambda rows: sizes.append(len(rows)) or embed(rows))
 
     async def ask_together() -> list[CreateEmbeddingResponse]:
         return await asyncio.gather(

@@ -18,10 +18,10 @@ from specserve.backends.base import Call, ModelSettings
 from specserve.backends.echo import Echo, EchoTokenizer
 from specserve.backends.errors import UnsupportedParameter
 from specserve.backends.local.chat_template import ChatTemplate
+from specserve.backends.local.fast_tokenizer import FastTokenizer, tokenizer_from_gguf, tokenizer_from_json
+from specserve.backends.local.gguf import read_metadata
 from specserve.backends.local.literal import Literal
 from specserve.backends.local.prompts import ChatPrompts
-from specserve.backends.openvino.gguf import read_metadata
-from specserve.backends.openvino.tokenizer import FastTokenizer, tokenizer_from_gguf, tokenizer_from_json
 from specserve.backends.weights import resolve
 from specserve.generated.models import CreateChatCompletionRequest
 

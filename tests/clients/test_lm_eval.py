@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from servers import CHAT
 
-from specserve.backends.openvino.gguf import read_metadata
-from specserve.backends.openvino.tokenizer import tokenizer_from_gguf
+from specserve.backends.local.fast_tokenizer import tokenizer_from_gguf
+from specserve.backends.local.gguf import read_metadata
 from specserve.backends.weights import resolve
 
 ROOT = Path(__file__).parents[2]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.engine import Tokenizer
+from specserve.backends.local.guarded_tokenizer import GuardedTokenizer
 from specserve.backends.local.tool_formats import MARKS
-from specserve.backends.openvino.guarded_tokenizer import GuardedTokenizer
 
 if TYPE_CHECKING:
     import tokenizers
     from tokenizers.pre_tokenizers import PreTokenizer
 
-    from specserve.backends.openvino.gguf import Value
+    from specserve.backends.local.gguf import Value
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # token types in a GGUF file

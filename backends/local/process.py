@@ -1,4 +1,4 @@
-"""The server's end of the engine process: starts it, sends it requests, reads its reports."""
+"""The server's end of an engine process: starts it, sends it requests, reads its reports. See `pipes.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from specserve.backends.errors import BackendLoadError
 
-_WORKER = "specserve.backends.openvino.worker"
 _LONGEST_LINE = 1 << 26
 _PATIENCE = 5.0  # seconds between asking the process to end and killing it
 
@@ -21,10 +20,10 @@ class Spawned:
     """An engine process that was just started and has been told nothing yet; it imports its library meanwhile.
 
     Args:
-        module: What it runs: `worker.py`, or another that speaks as it does.
+        module: What it runs, which speaks as `pipes.py` says.
     """
 
-    def __init__(self, module: str = _WORKER) -> None:
+    def __init__(self, module: str) -> None:
         command = (sys.executable, "-P", "-m", module)
         self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)  # noqa: S603
 
@@ -41,7 +40,7 @@ class EngineProcess:
     """A running engine. Bound to the event loop that started it.
 
     Attributes:
-        capacity: Most tokens that its KV cache can hold, or None if it grows.
+        ready: What it said when it had opened the model.
     """
 
     def __init__(
@@ -53,20 +52,20 @@ class EngineProcess:
         self._popen = popen
         self._stdin, self._pipe = pipes
         self._stdout = stdout
-        self.capacity: int | None = None
+        self.ready: dict[str, Any] = {}
 
     @classmethod
-    async def start(cls, order: Mapping[str, object], spawned: Spawned | None = None) -> EngineProcess:
-        """Start the process and wait until it has opened the model.
+    async def start(cls, order: Mapping[str, object], spawned: Spawned, library: str) -> EngineProcess:
+        """Wait until a process that was just started has opened its model.
 
         Args:
             order: What to open; see the module that runs.
-            spawned: The process, if it was started before.
+            spawned: The process.
+            library: What it opens the model with, for people.
 
         Raises:
             BackendLoadError: The model could not be opened.
         """
-        spawned = spawned or Spawned()
         try:
             engine = await cls._connect(spawned.popen)
         except BaseException:
@@ -79,11 +78,11 @@ class EngineProcess:
             await engine.stop(patience=0)
             raise
         if "ready" in reply:
-            engine.capacity = reply.get("capacity")
+            engine.ready = reply
             return engine
         await engine.stop()
         why = reply.get("failed", f"the engine process ended with code {spawned.popen.returncode}")
-        raise BackendLoadError(f"OpenVINO cannot open {order['model']}: {why}")
+        raise BackendLoadError(f"{library} cannot open {order['model']}: {why}")
 
     @classmethod
     async def _connect(cls, popen: subprocess.Popen[bytes]) -> EngineProcess:

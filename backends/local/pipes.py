@@ -1,4 +1,8 @@
-"""How a process of ours talks to the server that started it: lines of JSON on what were its standard streams."""
+"""How a process of ours talks to the server that started it: lines of JSON on what were its standard streams.
+
+The server first says what to open; the process answers ``{"ready": true, ...}`` or ``{"failed": why}``. The rest is
+between the two, but end of input ends the process.
+"""
 
 from __future__ import annotations
 
