@@ -18,10 +18,10 @@ import hashlib
 import math
 import re
 import struct
+from array import array
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -50,9 +50,18 @@ _CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 _USER, _ASSISTANT, _END = 257, 258, 259
 _FIRST_PAIR = 256 + len(_CONTROL)
 _PRINTABLE = range(0x20, 0x7F)
+_TOKENS = (
+    *(bytes([byte]) for byte in range(256)),
+    *(b"" for _ in _CONTROL),
+    *(bytes(pair) for pair in product(_PRINTABLE, repeat=2)),
+)
+_IDS = {data: token_id for token_id, data in enumerate(_TOKENS) if data}
+_PAIR_IDS = {array("H", data)[0]: token_id for data, token_id in _IDS.items() if len(data) == 2}
+_PIECES = re.compile("(" + "|".join(map(re.escape, _CONTROL)) + ")")
+_TOKEN = re.compile(rb"[ -~]{2}|.", re.DOTALL)
 
 _TEMPLATE = """{% for message in messages %}
-{{- message.name + ': ' if message.name }}{{ '<|' + message.role + '|>' + message.content + '<|end|>' }}
+{{- message['name'] + ': ' if message['name'] }}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
@@ -93,35 +102,33 @@ class EchoTokenizer(Tokenizer):
     def encode_guarded(self, text: str, guard: str) -> list[int]:
         """See `Tokenizer`."""
         ids: list[int] = []
-        for piece in re.split("(" + "|".join(map(re.escape, _CONTROL)) + ")", text):
+        for piece in _PIECES.split(text):
             if piece in _CONTROL:
                 ids.append(256 + _CONTROL.index(piece))
             else:
-                data = (piece.replace(guard, "") if guard else piece).encode(errors="replace")
-                ids += map(_token_id, re.findall(rb"[ -~]{2}|.", data, re.DOTALL))
+                ids += _text_ids(piece.replace(guard, "") if guard else piece)
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:
         """See `Tokenizer`."""
-        if not 0 <= token_id < self.size:
+        if token_id < 0:
             raise IndexError(token_id)
-        if token_id < 256:
-            return bytes([token_id])
-        if token_id < _FIRST_PAIR:
-            return b""
-        return bytes(_PRINTABLE[digit] for digit in divmod(token_id - _FIRST_PAIR, len(_PRINTABLE)))
+        return _TOKENS[token_id]
 
     @property
     def size(self) -> int:
         """See `Tokenizer`."""
-        return _FIRST_PAIR + len(_PRINTABLE) ** 2
+        return len(_TOKENS)
 
 
-@cache  # at most one entry a token
-def _token_id(data: bytes) -> int:
-    if len(data) == 1:
-        return data[0]
-    return _FIRST_PAIR + _PRINTABLE.index(data[0]) * len(_PRINTABLE) + _PRINTABLE.index(data[1])
+def _text_ids(text: str) -> list[int]:
+    data = text.encode(errors="replace")
+    if (
+        text.isascii() and text.isprintable()
+    ):  # read in pairs without looking for them: most texts, in a third of the time
+        whole = len(data) // 2 * 2
+        return [*map(_PAIR_IDS.__getitem__, array("H", data[:whole])), *data[whole:]]
+    return [*map(_IDS.__getitem__, _TOKEN.findall(data))]
 
 
 class EchoEngine(Engine):

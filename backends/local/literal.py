@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 GUARDS = range(0x10F000, 0x10FFFE)
 """Code points of private use: no template looks for them, and no normalisation changes them."""
@@ -27,6 +27,9 @@ class Literal:
     def __init__(self, control_tokens: Iterable[str]) -> None:
         texts = sorted(filter(None, control_tokens), key=len, reverse=True)
         self._whole = re.compile("|".join(map(re.escape, texts))) if texts else None
+        # Whatever holds a token, or the beginning or the rest of one, holds one of these: a quick look at most strings.
+        edges = {text[0] for text in texts} | {text[-1] for text in texts}
+        self._edge = re.compile(f"[{''.join(map(re.escape, sorted(edges)))}]") if texts else None
         self._beginnings = {text[:size] for text in texts for size in range(1, len(text))}
         self._endings = {text[-size:] for text in texts for size in range(1, len(text))}
         self._longest = max(map(len, texts), default=0)
@@ -37,14 +40,17 @@ class Literal:
         The guard is empty if there is none to write, and then `value` is what it was. A string that begins or ends
         with a part of a control token gets one too, for a template may put the rest of it beside.
         """
-        if self._whole is None or not any(self._suspicious(text) for text in _strings(value)):
+        strings = _strings(value, [])
+        if not any(map(self._suspicious, strings)):
             return value, ""
-        written = {character for text in _strings(value) for character in text}
+        written = {character for text in strings for character in text}
         guard = next(chr(point) for point in GUARDS if chr(point) not in written)
         return self._mark(value, guard), guard
 
     def _suspicious(self, text: str) -> bool:
-        return bool(self._whole and self._whole.search(text)) or self._cut(text) != (0, 0)
+        if self._whole is None or self._edge is None or not self._edge.search(text):
+            return False
+        return bool(self._whole.search(text)) or self._cut(text) != (0, 0)
 
     def _cut(self, text: str) -> tuple[int, int]:
         """Whether `text` begins with the rest, and ends with the beginning of a control token, as lengths."""
@@ -71,13 +77,15 @@ class Literal:
         return f"{guard if first else ''}{text}{guard if last else ''}"
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: Any, found: list[str]) -> list[str]:
+    """All strings in `value`, added to those that were found."""
     if isinstance(value, str):
-        yield value
+        found.append(value)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _strings(key)
-            yield from _strings(item)
+            _strings(key, found)
+            _strings(item, found)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _strings(item)
+            _strings(item, found)
+    return found

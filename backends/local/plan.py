@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, UnsupportedValue
@@ -69,7 +70,13 @@ def parameters(request: BaseModel) -> dict[str, Any]:
 
     Not by attribute: reading a parameter that the published API calls deprecated (`seed`, `max_tokens`) would warn.
     """
-    return {name: plain(value) for name, value in vars(request).items()}
+    return {**_defaults(type(request)), **request.model_dump(exclude_unset=True)}
+
+
+@cache
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    fields = kind.model_fields.items()
+    return {name: plain(field.get_default()) for name, field in fields if not field.is_required()}
 
 
 def chat_limit(asked: Mapping[str, Any]) -> int | None:

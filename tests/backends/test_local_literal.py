@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from real_templates import CHATML, LLAMA_2, ZEPHYR
 
@@ -77,6 +77,7 @@ TEXT = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text()
 @given(texts=st.lists(TEXT, min_size=1, max_size=4), source=st.sampled_from([CHATML, ZEPHYR, LLAMA_2]))
 def test_ordinary_text_has_the_token_ids_it_always_had(texts: list[str], source: str) -> None:
     tokenizer = _smollm2()
+    assume(not any(name in text for name in tokenizer.control_tokens for text in texts))
     template = ChatTemplate(source, SPECIAL)
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
     plain = template.render(messages)
