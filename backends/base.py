@@ -120,7 +120,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvents:
-    """Events of a stream as they shall go out, from a backend that relays another server's.
+    """Events of a stream as they shall go out, from a backend that relays another server's, or that encodes them itself.
 
     Such a backend answers a request with ``stream: true`` by these in place of chunks, and keeps the contract itself:
     each event is ``data: JSON`` and a blank line; the usage is among them if the client asked for it, and `null` in
@@ -220,7 +220,7 @@ class Backend(ABC):
         * Closing the generator (`aclose`) at any point, the first `anext` included, stops the generation within one
           engine step and frees its KV cache.
         * Chunks are made with `construct.construct`, fields that the spec requires all set: they go out with
-          ``exclude_unset``. A backend that relays gives `EncodedEvents` or an `EncodedAnswer` instead.
+          ``exclude_unset``. A backend may give `EncodedEvents`, and one that relays an `EncodedAnswer`, instead.
         """
         raise OperationNotSupported("This model does not do chat completions.", param="model")
 

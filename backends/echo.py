@@ -21,7 +21,7 @@ import struct
 from array import array
 from contextlib import suppress
 from dataclasses import replace
-from itertools import cycle, islice, product
+from itertools import chain, cycle, islice, product
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -38,7 +38,8 @@ from specserve.backends.options import Options, parse_options
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from typing import Literal
 
     from specserve.backends.base import Capabilities, ModelSettings
     from specserve.backends.local.answer import Alternatives
@@ -66,6 +67,8 @@ _TEMPLATE = """{% for message in messages %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
 _LONGEST_TRIED = 1000  # characters held against a grammar
+
+_TURN = 64  # tokens between two turns of others, for an answer without a pace
 
 _LIKELY = b" etaoinshrdlucmfwypvbgkqjxz"
 _LOGPROBS = tuple(math.log(0.5) * rank for rank in range(1, 21))
@@ -166,30 +169,24 @@ class EchoEngine(Engine):
         """See `Engine`. Where the answer must be longer than what was said, it is said again."""
         said = self._within(sampling.grammar, _said(prompt))
         wanted = sampling.max_tokens if sampling.ignore_eos else max(len(said), sampling.min_tokens)
-        count = min(wanted, sampling.max_tokens)
-        finish_reason = "length" if count == sampling.max_tokens else "stop"
+        ids = list(islice(cycle(said or [ord(".")]), min(wanted, sampling.max_tokens)))
         pace = self._options.tokens_per_second
         pause = 1 / pace if pace else 0.0
         clock = asyncio.get_running_loop().time
         due = clock() + self._options.first_token_delay
+        # Without a pace several steps go together; where nobody sees the tokens come, they are one.
+        steps = _steps(ids, sampling, n, width=1 if pace or sampling.streamed else _TURN)
         self._running += n
         try:
             if sampling.rank_prompt:
                 await self._sleep(0)
                 yield [RankedOutput(0, [], [], prompt=[(_LOGPROBS[0], _ranked(token_id)) for token_id in prompt[1:]])]
-            if not sampling.max_tokens:
-                yield [RankedOutput(index, [], [], "length", cached_tokens=0) for index in range(n)]
-            for at, token_id in enumerate(islice(cycle(said or [ord(".")]), count)):
+            at = 0
+            while batch := list(islice(steps, 1 if pace or not sampling.streamed else _TURN)):
                 # Even without a pace others get their turn: each step of a real engine takes time too.
                 await self._sleep(due + at * pause - clock())
-                output = _output(token_id, sampling)
-                output.cached_tokens = 0 if at == 0 else None
-                if at + 1 == count and finish_reason == "length":
-                    output.finish_reason = "length"
-                yield [output, *(replace(output, index=index) for index in range(1, n))]
-            if finish_reason == "stop":
-                await self._sleep(due + count * pause - clock())
-                yield [RankedOutput(index, [], [], "stop", cached_tokens=0) for index in range(n)]
+                yield batch[0] if len(batch) == 1 else list(chain.from_iterable(batch))
+                at += 1
         finally:
             self._running -= n
 
@@ -231,10 +228,17 @@ def _said(prompt: Sequence[int]) -> list[int]:
     return [token_id for token_id in ids if not 256 <= token_id < _FIRST_PAIR]
 
 
-def _output(token_id: int, sampling: Sampling) -> RankedOutput:
-    if not sampling.logprobs:
-        return RankedOutput(0, [token_id], [])
-    return RankedOutput(0, [token_id], [_LOGPROBS[0]], alternatives=[_ranked(token_id)])
+def _steps(ids: list[int], sampling: Sampling, n: int, width: int) -> Iterator[list[TokenOutput]]:
+    """What `n` sequences of these tokens gain, so many tokens a step."""
+    finish_reason: Literal["length", "stop"] = "length" if len(ids) == sampling.max_tokens else "stop"
+    last = max(0, len(ids) - 1) // width * width
+    for at in range(0, last + 1, width):
+        some = ids[at : at + width]
+        logprobs = [_LOGPROBS[0]] * len(some) if sampling.logprobs else []
+        output = RankedOutput(0, some, logprobs, finish_reason if at == last else None, 0 if at == 0 else None)
+        if sampling.ranked:
+            output.alternatives = [_ranked(token_id) for token_id in some]
+        yield [output, *(replace(output, index=index) for index in range(1, n))]
 
 
 def _ranked(token_id: int) -> Alternatives:

@@ -1,4 +1,4 @@
-"""The only place where chunks become text/event-stream."""
+"""How a response becomes text/event-stream: chunks as events, the end, and what goes wrong between."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chunks import STREAM, chunks_in
 
 from specserve.backends.base import Call, ModelSettings
 from specserve.backends.echo import Echo
@@ -34,7 +35,7 @@ async def echo(**options: Any) -> AsyncIterator[Echo]:
 
 def chat_request(*texts: str, **parameters: Any) -> CreateChatCompletionRequest:
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
-    body = ({"messages": messages} if texts else {}) | {"model": "parrot"} | parameters
+    body = ({"messages": messages} if texts else {}) | {"model": "parrot"} | STREAM | parameters
     return CreateChatCompletionRequest.model_validate(body)
 
 
@@ -45,18 +46,19 @@ def chat(*texts: str, options: dict[str, Any] | None = None, **parameters: Any) 
         async with echo(**(options or {})) as backend:
             chunks = [chunk async for chunk in backend.chat(chat_request(*texts, **parameters), CALL)]
             assert backend.load().running == 0
-            return [chunk.model_dump(mode="json", exclude_unset=True) for chunk in chunks]
+            return chunks_in(chunks)
 
     return asyncio.run(run())
 
 
 def complete(prompt: Any, options: dict[str, Any] | None = None, **parameters: Any) -> list[dict[str, Any]]:
     async def run() -> list[dict[str, Any]]:
-        request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompt} | parameters)
+        stream = {} if "best_of" in parameters else STREAM
+        request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompt} | stream | parameters)
         async with echo(**(options or {})) as backend:
             chunks = [chunk async for chunk in backend.complete(request, CALL)]
             assert backend.load().running == 0
-            return [chunk.model_dump(mode="json", exclude_unset=True) for chunk in chunks]
+            return chunks_in(chunks)
 
     return asyncio.run(run())
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from chunks import STREAM, chunks_in
+
 from specserve.backends.base import Call, Capabilities, Load, ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Engine, Sampling, Tokenizer, TokenOutput
@@ -73,7 +75,7 @@ class Script(Engine):
     async def stream(self, **body: Any) -> AsyncGenerator[Any, None]:
         backend = Scripted(self)
         await backend.start()
-        said = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        said = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **STREAM}
         async for chunk in backend.chat(
             CreateChatCompletionRequest.model_validate(said | body), Call(id="c", created=1)
         ):
@@ -100,6 +102,6 @@ def ask(engine: Script, **body: Any) -> list[dict[str, Any]]:
     """The chunks of a chat."""
 
     async def go() -> list[dict[str, Any]]:
-        return [chunk.model_dump(exclude_unset=True) async for chunk in engine.stream(**body)]
+        return chunks_in([item async for item in engine.stream(**body)])
 
     return asyncio.run(go())

@@ -57,7 +57,7 @@ class ScoredToken:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
     """What one choice gained in one engine step; may be nothing.
 
@@ -97,6 +97,7 @@ class Answer:
         "_decoded",
         "_detokenizer",
         "_held",
+        "_plain",
         "_released",
         "_shows_end",
         "_stop",
@@ -127,6 +128,7 @@ class Answer:
         self.logprob = 0.0
         self._tokenizer = tokenizer
         self._alternatives = alternatives
+        self._plain = not stop and alternatives is None and thinking is None and not shows_end
         self._detokenizer = Detokenizer()
         self._stop = StopStrings(stop)
         self._decoded = self._released = start
@@ -143,6 +145,8 @@ class Answer:
 
     def add(self, output: TokenOutput) -> Delta:
         """Take what an engine step brought; not to be called once `finished`."""
+        if self._plain:
+            return self._add_plain(output)
         pieces: list[str] = []
         thought = []
         for at in range(len(output.token_ids)):
@@ -170,6 +174,16 @@ class Answer:
         return Delta(
             self.index, text, self._take_scored(text) if self._waiting else [], finish_reason, "".join(thought)
         )
+
+    def _add_plain(self, output: TokenOutput) -> Delta:
+        """The short way of nearly all answers: nothing depends on where a token ends and the next begins."""
+        self.completion_tokens += len(output.token_ids)
+        self.logprob += sum(output.logprobs)
+        text = self._detokenizer.push(b"".join(map(self._tokenizer.token_bytes, output.token_ids)))
+        if output.finish_reason:
+            text += self._detokenizer.flush()
+            self.finished = True
+        return Delta(self.index, text, [], output.finish_reason)
 
     def _take(self, output: TokenOutput, at: int, pieces: list[str]) -> None:
         """A token of the answer."""

@@ -14,6 +14,7 @@ from specserve.backends.errors import InvalidRequest, OperationNotSupported, Una
 from specserve.backends.local import plan, reasoning
 from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
+from specserve.backends.local.delivery import streamed, whole
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
 from specserve.backends.local.named_templates import read_template
@@ -26,10 +27,11 @@ from specserve.backends.local.tools import answer_grammar, ending_after_call, re
 from specserve.generated.models import ChatCompletionRequestUserMessage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from specserve.backends.base import Call, ModelSettings
+    from specserve.backends.base import Call, EncodedEvents, ModelSettings
     from specserve.backends.local.chunks import Chunks
+    from specserve.backends.local.delivery import Chunk
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.prompts import ChatPrompt
     from specserve.backends.local.tool_formats.base import ToolFormat
@@ -152,7 +154,7 @@ class LocalBackend(Backend):
         self,
         request: CreateChatCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
         asked = plan.parameters(request)
         form = self._tool_format()
@@ -161,37 +163,31 @@ class LocalBackend(Backend):
         tools = read_tools(asked, one_required=unasked and not form.taught)
         shared = (call, self.settings.id, self.engine.tokenizer)
         chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
-        async with aclosing(self._answer(await self._plan_chat(asked, tools, form), chunks)) as answer:
-            async for chunk in answer:
-                yield chunk
+        async with aclosing(self._answer(asked, await self._plan_chat(asked, tools, form), chunks)) as answer:
+            async for item in answer:
+                yield item
 
     async def complete(
         self,
         request: CreateCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateCompletionResponse, None]:
+    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents, None]:
         """Continue one or several prompts; see `Backend.complete`."""
         asked = plan.parameters(request)
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
         chunks = CompletionChunks(call, self.settings.id, self.engine.tokenizer)
-        async with aclosing(self._answer(planned, chunks)) as answer:
-            async for chunk in answer:
-                yield chunk
+        async with aclosing(self._answer(asked, planned, chunks)) as answer:
+            async for item in answer:
+                yield item
 
-    async def _answer(self, planned: plan.Plan, chunks: Chunks[T]) -> AsyncGenerator[T, None]:
+    def _answer(
+        self, asked: Mapping[str, Any], planned: plan.Plan, chunks: Chunks[Chunk]
+    ) -> AsyncGenerator[Chunk | EncodedEvents, None]:
         generation = Generation(self.engine, planned)
-        begun = set()
-        async with aclosing(generation.steps()) as steps:
-            async for deltas in steps:
-                for delta in deltas:
-                    if delta.index not in begun:
-                        begun.add(delta.index)
-                        for chunk in chunks.begin(delta.index):
-                            yield chunk
-                    for chunk in chunks.gained(delta):
-                        yield chunk
-        yield chunks.usage(generation.usage())
+        if not asked["stream"]:
+            return whole(generation, chunks)
+        return streamed(generation, chunks, include_usage=bool((asked["stream_options"] or {}).get("include_usage")))
 
     async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:
         limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)

@@ -45,6 +45,9 @@ class Chunks(Protocol[ChunkT_co]):
     def gained(self, delta: Delta) -> Iterator[ChunkT_co]:
         """What a choice gained."""
 
+    def text(self, index: int, text: str) -> ChunkT_co | None:
+        """What `gained` makes of text and nothing else; None if that depends on the text."""
+
     def usage(self, usage: Usage) -> ChunkT_co:
         """The last chunk."""
 
@@ -66,22 +69,31 @@ class ChatChunks:
         if delta.thought:
             thought = construct(ChatCompletionStreamResponseDelta, reasoning_content=delta.thought)
             yield self._chunk(delta.index, thought)
-        if delta.text or delta.scored:
-            logprobs = None
-            if delta.scored:
-                content = [self._spelling.chat(token) for token in delta.scored]
-                logprobs = construct(ChatCompletionChoiceLogprobs, content=content, refusal=None)
-            gain = construct(ChatCompletionStreamResponseDelta, content=delta.text)
-            yield self._chunk(delta.index, gain, logprobs)
+        if delta.scored:
+            content = [self._spelling.chat(token) for token in delta.scored]
+            yield self._text(
+                delta.index, delta.text, construct(ChatCompletionChoiceLogprobs, content=content, refusal=None)
+            )
+        elif delta.text:
+            yield self._text(delta.index, delta.text)
         if delta.finish_reason:
             nothing = construct(ChatCompletionStreamResponseDelta)
             yield self._chunk(delta.index, nothing, finish_reason=delta.finish_reason)
+
+    def text(self, index: int, text: str) -> CreateChatCompletionStreamResponse | None:
+        """See `Chunks`."""
+        return self._text(index, text)
 
     def usage(self, usage: Usage) -> CreateChatCompletionStreamResponse:
         """The usage."""
         chunk = self._of([])
         chunk.usage = _usage(usage)
         return chunk
+
+    def _text(
+        self, index: int, text: str, logprobs: ChatCompletionChoiceLogprobs | None = None
+    ) -> CreateChatCompletionStreamResponse:
+        return self._chunk(index, construct(ChatCompletionStreamResponseDelta, content=text), logprobs)
 
     def _chunk(
         self,
@@ -125,6 +137,10 @@ class CompletionChunks:
             yield self._chunk(delta.index, delta.text, logprobs)
         if delta.finish_reason:
             yield self._chunk(delta.index, "", finish_reason=delta.finish_reason)
+
+    def text(self, index: int, text: str) -> CreateCompletionResponse:
+        """See `Chunks`."""
+        return self._chunk(index, text)
 
     def usage(self, usage: Usage) -> CreateCompletionResponse:
         """The usage."""

@@ -12,20 +12,24 @@ class Detokenizer:
     U+FFFD, so that nothing a model says can raise.
     """
 
-    __slots__ = ("_decoder",)
+    __slots__ = ("_decoder", "pending")
+
+    pending: bool
+    """Whether a character has begun and waits for the rest of its bytes."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self.pending = False
 
     def push(self, data: bytes) -> str:
         """Take the bytes of the next token; return the characters that are complete now, perhaps none."""
-        return self._decoder.decode(data)
-
-    @property
-    def pending(self) -> bool:
-        """Whether a character has begun and waits for the rest of its bytes."""
-        return bool(self._decoder.getstate()[0])
+        if not self.pending and data.isascii():
+            return data.decode()
+        text = self._decoder.decode(data)
+        self.pending = bool(self._decoder.getstate()[0])
+        return text
 
     def flush(self) -> str:
         """End the sequence: U+FFFD for a character that was cut off, else nothing."""
+        self.pending = False
         return self._decoder.decode(b"", final=True)

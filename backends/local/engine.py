@@ -32,6 +32,7 @@ class Sampling:
         logprobs: Also give the log-probability of each chosen token.
         ranked: Also give the likeliest others, in a `RankedOutput`. Asked only of an engine that does.
         rank_prompt: Also rank the prompt's own tokens. As `ranked`.
+        streamed: The client sees tokens as they come. If not, an engine may keep several for one output.
     """
 
     max_tokens: int
@@ -50,6 +51,7 @@ class Sampling:
     logprobs: bool = False
     ranked: bool = False
     rank_prompt: bool = False
+    streamed: bool = False
 
 
 @dataclass(slots=True)
@@ -143,6 +145,7 @@ class Engine(ABC):
     ) -> AsyncGenerator[list[TokenOutput], None]:
         """Generate `n` sequences; yields what is new after each engine step that brought something.
 
+        Several steps that are ready together may come in one list, each output in its place.
         Closing the generator stops all its sequences within one step and frees their KV cache. Ends when all `n` have a
         `finish_reason`. Raises `EngineFailure` if the engine broke, `Unavailable` if it is shutting down.
         """

@@ -219,6 +219,7 @@ def _sampling(asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool) -> S
         ignore_eos=bool(asked["ignore_eos"]),
         stop=_stop(asked["stop"]),
         logprobs=logprobs,
+        streamed=bool(asked["stream"]),
     )
 
 

@@ -66,6 +66,9 @@ class ToolChunks(ChatChunks):
             reason = "tool_calls" if called else delta.finish_reason
             yield self._chunk(index, nothing, finish_reason=reason)
 
+    def text(self, index: int, text: str) -> None:
+        """None: it may be part of a call."""
+
     def _call_chunks(self, index: int, event: Event) -> Iterator[CreateChatCompletionStreamResponse]:
         if event.kind == "call":
             self._begun[index] += 1

@@ -19,6 +19,7 @@ from specserve.generated.models import CreateChatCompletionRequest, CreateComple
 
 if TYPE_CHECKING:
     pass
+from chunks import STREAM, chunks_in
 from echoes import CALL, COMMON, chat, chat_request, choices, content, echo, finish, refusal
 
 
@@ -212,7 +213,7 @@ def test_a_long_conversation_is_tokenised_off_the_event_loop() -> None:
 def test_closing_a_completion_stops_the_engine(prompts: str | list[str]) -> None:
     async def run() -> None:
         async with echo(tokens_per_second=50) as backend:
-            request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompts, "n": 2})
+            request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompts, "n": 2, **STREAM})
             chunks = backend.complete(request, CALL)
             await anext(chunks)
             assert backend.load().running == 2 * len([prompts] if isinstance(prompts, str) else prompts)
@@ -251,7 +252,7 @@ def test_the_chunk_after_a_step_was_closed_never_comes() -> None:
     async def run() -> None:
         async with echo() as backend:
             chunks = backend.chat(chat_request("abcdef"), CALL)
-            assert (await anext(chunks)).choices[0].delta.role == "assistant"
+            assert choices(chunks_in([await anext(chunks)]))[0]["delta"]["role"] == "assistant"
             await chunks.aclose()
             with pytest.raises(StopAsyncIteration):
                 await anext(chunks)
@@ -276,8 +277,7 @@ def test_stopping_ends_what_runs_and_may_be_done_twice() -> None:
 
 def test_many_chats_at_once_do_not_mix() -> None:
     async def answer(backend: Echo, said: str) -> str:
-        chunks = [chunk async for chunk in backend.chat(chat_request(said), CALL)]
-        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        return content(chunks_in([item async for item in backend.chat(chat_request(said), CALL)]))
 
     async def run() -> None:
         async with echo() as backend:

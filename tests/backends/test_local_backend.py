@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chunks import STREAM, chunks_in
 
 from specserve.backends.base import Call, Load, ModelSettings
 from specserve.backends.errors import BackendLoadError, EngineFailure, OperationNotSupported, UnsupportedValue
@@ -90,14 +91,15 @@ def run(
         backend = Local(engine)
         await backend.start()
         call = Call(id="c", created=1)
+        stream = {} if "best_of" in body else STREAM
         chunks: AsyncGenerator[Any, None]
         if "prompt" in body:
-            chunks = backend.complete(CreateCompletionRequest.model_validate({"model": "m"} | body), call)
+            chunks = backend.complete(CreateCompletionRequest.model_validate({"model": "m"} | stream | body), call)
         else:
             said = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-            chunks = backend.chat(CreateChatCompletionRequest.model_validate(said | body), call)
+            chunks = backend.chat(CreateChatCompletionRequest.model_validate(said | stream | body), call)
         try:
-            return [chunk.model_dump(exclude_unset=True) async for chunk in chunks]
+            return chunks_in([item async for item in chunks])
         finally:
             assert engine.running == 0
             await backend.stop()
@@ -111,6 +113,11 @@ def deltas(chunks: list[dict[str, Any]]) -> list[Any]:
 
 def test_all_tokens_of_a_step_are_one_chunk() -> None:
     assert deltas(run([[out("hello ")], [out("you", "stop")]])) == ["", "hello ", "you", None]
+
+
+def test_an_answer_that_is_not_streamed_is_one_chunk_of_text() -> None:
+    steps = [[out("hello ")], [out("you")], [out("", "stop")]]
+    assert deltas(run(steps, stream=False, stream_options=None)) == ["", "hello you", None]
 
 
 def test_a_step_that_brings_no_whole_character_brings_no_chunk() -> None:
@@ -201,8 +208,8 @@ def test_the_engine_gets_what_was_asked_for() -> None:
     engine = Script(lambda _: [[out("a", "stop")]])
     run([], engine=engine, temperature=0, stop=["x"], max_tokens=5, seed=3, top_k=-1)
     run([], engine=engine)
-    assert engine.asked[0][1] == Sampling(max_tokens=5, temperature=0, stop=("x",), seed=3)
-    assert engine.asked[1][1] == Sampling(max_tokens=97)
+    assert engine.asked[0][1] == Sampling(max_tokens=5, temperature=0, stop=("x",), seed=3, streamed=True)
+    assert engine.asked[1][1] == Sampling(max_tokens=97, streamed=True)
 
 
 def test_a_completion_of_no_tokens_does_not_trouble_the_engine() -> None:

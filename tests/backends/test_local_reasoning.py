@@ -176,10 +176,13 @@ def test_several_answers_think_each_for_themselves() -> None:
     assert reasoning_tokens(chunks) == 18
 
 
+PLAIN = {"stream": False, "stream_options": None}
+
+
 def test_the_fold_keeps_thoughts_beside_the_answer() -> None:
     script = engine(OPENED, "hm", "m</think>", "yes")
-    folded = asyncio.run(fold_chat(script.stream()))
+    folded = asyncio.run(fold_chat(script.stream(**PLAIN)))
     message = folded.model_dump(exclude_unset=True)["choices"][0]["message"]
     assert message == {"role": "assistant", "content": "yes", "refusal": None, "reasoning_content": "hmm"}
-    folded = asyncio.run(fold_chat(engine(BASE, "yes").stream()))
+    folded = asyncio.run(fold_chat(engine(BASE, "yes").stream(**PLAIN)))
     assert "reasoning_content" not in folded.model_dump(exclude_unset=True)["choices"][0]["message"]

@@ -1,0 +1,24 @@
+"""The chunks that a local backend's items are, for tests that look at each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from specserve.backends.base import EncodedEvents
+from specserve.spec.sse import parse
+
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+"""What a request has so that its chunks come as the engine's steps do."""
+
+
+def chunks_in(items: list[Any]) -> list[dict[str, Any]]:
+    """The JSON of each chunk; where its `usage` is null, which all but the last have, without it."""
+    found: list[dict[str, Any]] = []
+    for item in items:
+        if isinstance(item, EncodedEvents):
+            found += [orjson.loads(event.data) for event in parse(item.data)]
+        else:
+            found.append(item.model_dump(mode="json", exclude_unset=True))
+    return [{name: value for name, value in chunk.items() if (name, value) != ("usage", None)} for chunk in found]
