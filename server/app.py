@@ -9,7 +9,6 @@ from typing import Any
 
 from connexion import AsyncApp
 from connexion.middleware.lifespan import LifespanMiddleware
-from connexion.middleware.routing import RoutingMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
 from specserve import __version__
@@ -62,7 +61,6 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
         partial(AuthMiddleware, keyring=KeyRing.from_settings(settings)),
         partial(DocsMiddleware, document=document),
         partial(PathMiddleware, document=document),
-        RoutingMiddleware,
         RequestValidationMiddleware,
         *([ResponseValidationMiddleware] if settings.validate_responses else []),
         LeaseMiddleware,

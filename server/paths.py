@@ -1,11 +1,16 @@
-"""Which path means which operation: `/v1/...` and the bare paths alike, and 404 or 405 for the rest."""
+"""Which path means which operation: `/v1/...` and the bare paths alike, and 404 or 405 for the rest.
+
+In the place of Connexion's routing, which tries the paths one after the other, and those of each API in a router of its
+own. What it would leave in the scope for the middlewares of operations is left there.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
+from connexion.middleware.abstract import ROUTING_CONTEXT
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from specserve.backends.errors import MethodNotAllowed, NotFound
@@ -13,21 +18,26 @@ from specserve.spec.document import operations
 
 BASE_PATH = "/v1"
 
+_Methods = Mapping[str, str]  # method -> operationId
+
 
 class PathMiddleware:
-    """Sends a request on under the base path, refuses unknown paths (404) and methods (405 with Allow). Pure ASGI."""
+    """Finds the operation of a request, refuses unknown paths (404) and methods (405 with Allow). Pure ASGI."""
 
     def __init__(self, app: ASGIApp, document: dict[str, Any]) -> None:
         self._app = app
-        methods: dict[str, set[str]] = {}
+        paths: dict[str, dict[str, str]] = {}
         for operation in operations(document):
-            methods.setdefault(operation.path, set()).add(operation.method.upper())
-        self._fixed = {path: _allowed(verbs) for path, verbs in methods.items() if "{" not in path}
+            methods = paths.setdefault(operation.path, {})
+            methods[operation.method.upper()] = operation.operation_id
+            if operation.method == "get":
+                methods["HEAD"] = operation.operation_id  # RFC 9110, section 9.1
+        self._fixed: dict[str, _Methods] = {path: methods for path, methods in paths.items() if "{" not in path}
         # Every path parameter of this contract is a model id, which may hold slashes.
         # The longest template first: `/models/{model}/load` before `/models/{model}`, which would match as well.
-        self._templates = [
-            (re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(path))), _allowed(methods[path]))
-            for path in sorted(methods, key=len, reverse=True)
+        self._templates: list[tuple[re.Pattern[str], _Methods]] = [
+            (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(path))), paths[path])
+            for path in sorted(paths, key=len, reverse=True)
             if "{" in path
         ]
 
@@ -45,21 +55,25 @@ class PathMiddleware:
         path: str = scope["path"].removeprefix(root_path)
         if path.startswith(BASE_PATH + "/"):
             path = path[len(BASE_PATH) :]
-        allowed = self._methods(path)
-        if allowed is None:
-            raise NotFound("There is no such path here; the interactive documentation is at /docs.")
-        if scope["method"] not in allowed:
-            raise MethodNotAllowed("This path does not take this method.", allow=allowed)
-        await self._app({**scope, "path": root_path + BASE_PATH + path}, receive, send)
+        methods, parameters = self._find(path)
+        operation_id = methods.get(scope["method"])
+        if operation_id is None:
+            raise MethodNotAllowed("This path does not take this method.", allow=tuple(sorted(methods)))
+        found = {
+            "path": root_path + BASE_PATH + path,
+            "path_params": parameters,
+            "extensions": {
+                **scope.get("extensions", {}),
+                ROUTING_CONTEXT: {"api_base_path": BASE_PATH, "operation_id": operation_id},
+            },
+        }
+        await self._app({**scope, **found}, receive, send)
 
-    def _methods(self, path: str) -> tuple[str, ...] | None:
-        allowed = self._fixed.get(path)
-        if allowed is None:
-            allowed = next((verbs for pattern, verbs in self._templates if pattern.fullmatch(path)), None)
-        return allowed
-
-
-def _allowed(verbs: Iterable[str]) -> tuple[str, ...]:
-    """Methods in the order of an Allow header; HEAD comes with GET (RFC 9110, section 9.1)."""
-    found = set(verbs)
-    return tuple(sorted(found | {"HEAD"} if "GET" in found else found))
+    def _find(self, path: str) -> tuple[_Methods, dict[str, str]]:
+        methods = self._fixed.get(path)
+        if methods is not None:
+            return methods, {}
+        for pattern, methods in self._templates:
+            if match := pattern.fullmatch(path):
+                return methods, match.groupdict()
+        raise NotFound("There is no such path here; the interactive documentation is at /docs.")
