@@ -120,7 +120,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class EncodedEvents:
-    """Events of a stream as they shall go out, from a backend that relays another server's, or that encodes them itself.
+    """Events of a stream as they shall go out, from a backend that relays or encodes them itself.
 
     Such a backend answers a request with ``stream: true`` by these in place of chunks, and keeps the contract itself:
     each event is ``data: JSON`` and a blank line; the usage is among them if the client asked for it, and `null` in
