@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import click
 
-from specserve.backends.base import Capabilities
 from specserve.backends.registry import Registry
 from specserve.catalogue import CATALOGUE
 from specserve.spec.document import Parameter, load, operations, parameters
+
+_Capabilities = Mapping[str, Collection[str]]  # operationId -> the parameters in effect
 
 _HEAD = """# What becomes of each parameter
 
@@ -34,40 +35,43 @@ OpenAI does not have.
 """
 
 
-def document() -> str:
-    """The whole page, for the models of the catalogue."""
-    capabilities = asyncio.run(_capabilities())
+def document(capabilities: Mapping[str, _Capabilities]) -> str:
+    """The whole page.
+
+    Args:
+        capabilities: Of each model, as `/v1/models` tells them.
+    """
     spec = load()
     tables = []
     for operation in operations(spec):
-        models = {name: known for name, known in capabilities.items() if operation.operation_id in known.operations}
+        models = {name: known for name, known in capabilities.items() if operation.operation_id in known}
         policy = parameters(spec, operation.operation_id)
         if models and policy:
             tables.append(f"\n## `POST {operation.path}`\n\n{_table(operation.operation_id, policy, models)}")
     return _HEAD + "".join(tables)
 
 
-async def _capabilities() -> dict[str, Capabilities]:
+async def _of_the_catalogue() -> dict[str, _Capabilities]:
     registry = Registry(list(CATALOGUE.values()))
     await registry.start()
     try:
-        return {model.id: model.backend.capabilities for model in registry}
+        return {model.id: model.backend.capabilities.operations for model in registry}
     finally:
         await registry.stop()
 
 
-def _table(operation_id: str, policy: Mapping[str, Parameter], models: Mapping[str, Capabilities]) -> str:
+def _table(operation_id: str, policy: Mapping[str, Parameter], models: Mapping[str, _Capabilities]) -> str:
     lines = ["| Parameter | Means off | " + " | ".join(f"`{name}`" for name in models) + " |"]
     lines.append("|---" * (2 + len(models)) + "|")
     for name, parameter in policy.items():
-        fates = [_fate(parameter, known.operations[operation_id]) for known in models.values()]
+        fates = [_fate(parameter, known[operation_id]) for known in models.values()]
         off = ", ".join(f"`{json.dumps(value)}`" for value in parameter.off)
         star = r" \*" if parameter.extension else ""
         lines.append(f"| `{name}`{star} | {off} | {' | '.join(fates)} |")
     return "\n".join(lines) + "\n"
 
 
-def _fate(parameter: Parameter, supported: frozenset[str]) -> str:
+def _fate(parameter: Parameter, supported: Collection[str]) -> str:
     if parameter.name in supported:
         return "in effect"
     return "hint" if parameter.hint else "refused"
@@ -78,7 +82,7 @@ def _fate(parameter: Parameter, supported: frozenset[str]) -> str:
 @click.argument("file", type=click.Path(path_type=Path), default=Path("docs/parameters.md"))
 def main(*, check: bool, file: Path) -> None:
     """Write the tables of parameters into FILE."""
-    current = document()
+    current = document(asyncio.run(_of_the_catalogue()))
     if file.exists() and file.read_text(encoding="utf-8") == current:
         return
     if check:

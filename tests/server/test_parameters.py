@@ -1,8 +1,11 @@
 """Walks the table of parameters (docs/parameters.md): each has the fate that the table says, on real models."""
 
+from pathlib import Path
+
 import pytest
 from servers import CHAT, EMBED
 
+from specserve.parameters_docs import document
 from specserve.spec.document import load, parameters
 
 # A value that asks for an effect, for every parameter of the contract.
@@ -174,3 +177,14 @@ def test_what_a_text_model_cannot_read_is_refused_with_its_path(default, message
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "unsupported_parameter"
     assert answer.json()["error"]["param"] == f"messages[1]{param}"
+
+
+def test_the_page_of_parameters_is_current(echo, default):
+    told = {
+        model["id"]: model["capabilities"]["operations"]
+        for client in (default, echo)
+        for model in client.get("/v1/models").json()["data"]
+    }
+    order = [CHAT, EMBED, "echo"]  # of the catalogue
+    page = Path(__file__).parents[2] / "docs" / "parameters.md"
+    assert document({name: told[name] for name in order}) == page.read_text()
