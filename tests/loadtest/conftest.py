@@ -40,23 +40,43 @@ def paced():
         yield url
 
 
+def _command(arguments):
+    """`specserve load` with quick settings; what is given comes last and wins."""
+    quick = ("--duration", "1", "--warmup", "0.5", "--output-tokens", "8", "--no-calibration")
+    return [sys.executable, "-m", "specserve", "load", *quick, *map(str, arguments)]
+
+
+OPTIONS = {"text": True, "env": {"PATH": "/usr/bin:/bin", "OPENAI_API_KEY": KEY, "COLUMNS": "120"}}
+
+
 @pytest.fixture(scope="session")
 def load():
-    """`specserve load` with quick settings; what is given comes last and wins."""
+    """Runs `specserve load` to its end."""
 
-    def run(*arguments, background=False):
-        quick = ("--duration", "1", "--warmup", "0.5", "--output-tokens", "8", "--no-calibration")
-        command = [sys.executable, "-m", "specserve", "load", *quick, *map(str, arguments)]
-        options = {"text": True, "env": {"PATH": "/usr/bin:/bin", "OPENAI_API_KEY": KEY, "COLUMNS": "120"}}
-        if background:
-            # What a shell starts in the background ignores interrupts, and so would what tests run there start.
-            return subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_heed_interrupts,  # noqa: PLW1509  it takes no lock that a thread could hold
-                **options,
-            )
-        return subprocess.run(command, check=False, capture_output=True, timeout=120, **options)
+    def run(*arguments):
+        return subprocess.run(_command(arguments), check=False, capture_output=True, timeout=120, **OPTIONS)
 
     return run
+
+
+@pytest.fixture
+def load_in_background():
+    """Starts `specserve load`, which does not outlive the test."""
+    processes = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            _command(arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # What a shell starts in the background ignores interrupts, and so would what tests run there start.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509  it takes no lock that a thread could hold
+            **OPTIONS,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()

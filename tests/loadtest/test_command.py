@@ -145,8 +145,8 @@ def test_a_cap_is_never_passed(load, paced, tmp_path):
     assert len(rows) == document["spent"]["requests"] == 30
 
 
-def test_an_interrupt_still_writes_the_report(load, paced, tmp_path):
-    process = load(paced, "--model", "stub", "--users", 2, "--duration", 60, "--report", tmp_path, background=True)
+def test_an_interrupt_still_writes_the_report(load_in_background, paced, tmp_path):
+    process = load_in_background(paced, "--model", "stub", "--users", 2, "--duration", 60, "--report", tmp_path)
     lines = [process.stdout.readline()]
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
@@ -170,12 +170,12 @@ def test_a_sweep_of_a_file_goes_up(load, paced, tmp_path):
     assert {(line["request"] % 2, line["completion_tokens"]) for line in lines} == {(0, 8), (1, 3)}
 
 
-def test_the_page_starts_runs(load, paced, tmp_path):
+def test_the_page_starts_runs(load, load_in_background, paced, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ("--ui", "--ui-port", port, "--report", tmp_path)
-    process = load(paced, "--model", "stub", "--users", 2, "--duration", 0.5, *options, background=True)
+    process = load_in_background(paced, "--model", "stub", "--users", 2, "--duration", 0.5, *options)
     assert "press Start" in process.stdout.readline()
     taken = load(paced, "--model", "stub", "--users", 1, "--ui", "--ui-port", port)
     assert taken.returncode == 2
