@@ -83,23 +83,23 @@ def post(url: str, body: bytes) -> bytes:
     ).encode() + body
 
 
-async def load(url: str, body: bytes, *, connections: int, seconds: float) -> Sample:
+async def load(url: str, body: bytes, *, connections: int, seconds: float, status: int = 200) -> Sample:
     """Ask again and again over so many connections, each waiting for its answer, for so long.
 
     Raises:
-        RuntimeError: An answer was not a 200.
+        RuntimeError: An answer had another status.
     """
     at = urlsplit(url)
     loop = asyncio.get_running_loop()
     request = post(url, body)
-    sample = Sample()
+    sample, expected = Sample(), f"HTTP/1.1 {status} ".encode()
 
     async def user(until: float) -> None:
         _, connection = await loop.create_connection(_Connection, at.hostname, at.port)
         try:
             while (begun := time.perf_counter()) < until:
                 answer = await connection.ask(request)
-                if not answer.startswith(b"HTTP/1.1 200"):
+                if not answer.startswith(expected):
                     raise RuntimeError(answer[:500].decode(errors="replace"))
                 sample.latencies.append(time.perf_counter() - begun)
                 sample.bytes_received += len(answer)

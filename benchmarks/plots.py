@@ -72,3 +72,26 @@ def ratio_lines(path: Path, peer: str, rows: Sequence[Mapping[str, Any]]) -> Non
     both[0].legend(frameon=False)
     figure.savefig(path.with_name(f"{path.stem}-{peer.replace(' ', '-')}.svg"), metadata={"Date": None})
     plt.close(figure)
+
+
+def growth_lines(path: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """What the server does in a second, and how long it takes, against how much of something there is.
+
+    Args:
+        path: Of the JSON; the picture lies beside it.
+        rows: What grows -> its sizes, with ``requests_per_second`` and ``latency_ms``.
+    """
+    figure, panels = plt.subplots(1, len(rows), figsize=(4.2 * len(rows), 3.8), layout="constrained")
+    for axes, (name, found) in zip(panels, rows.items(), strict=True):
+        sizes = [row["size"] for row in found]
+        axes.plot(sizes, [row["requests_per_second"]["median"] for row in found], marker="o", label="requests/s")
+        for percent, style in ((50, "--"), (99, ":")):
+            axes.plot(sizes, [row["latency_ms"][percent] for row in found], style, marker=".", label=f"p{percent}, ms")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(name.replace("_", " "))
+        axes.grid(which="major", alpha=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)

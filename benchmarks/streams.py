@@ -1,4 +1,4 @@
-"""Streamed chat requests, timed: when the first token came, how far apart the others, how many in all."""
+"""Streamed requests, timed: when the first token came, how far apart the others, how many in all."""
 
 from __future__ import annotations
 
@@ -101,8 +101,15 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -
             usage = chunk.get("usage")
             if usage:
                 answer.tokens, answer.prompt_tokens = usage["completion_tokens"], usage["prompt_tokens"]
-            if any(choice["delta"].get("content") for choice in chunk.get("choices") or ()):
+            if any(
+                choice.get("text") or choice.get("delta", {}).get("content") for choice in chunk.get("choices") or ()
+            ):
                 answer.times.append(now)
     if not answer.times or not answer.tokens:
         raise RuntimeError(f"{url}: the stream had no text or no usage")
     return answer
+
+
+def _text(choice: dict[str, Any]) -> str | None:
+    """What a chunk of a chat or a completion adds."""
+    return choice["delta"].get("content") if "delta" in choice else choice["text"]
