@@ -187,7 +187,8 @@ def test_after_the_grace_period_what_still_runs_is_cut_off_and_told(start):
 def test_a_second_signal_ends_at_once(start):
     server = start().ready()
     with httpx.stream("GET", server.url("/stream?events=1000")) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()  # kept: the connection closes with it
+        next(lines)
         server.signal()
         server.until("shutting down")
         server.signal()
