@@ -7,7 +7,7 @@ import schemathesis
 
 CHAT = os.environ["FUZZ_CHAT_MODEL"]
 EMBEDDING = os.environ["FUZZ_EMBEDDING_MODEL"]
-MOST_TOKENS = 8
+MOST_TOKENS = 2
 
 
 @schemathesis.deserializer("text/event-stream")
