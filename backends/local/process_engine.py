@@ -9,7 +9,9 @@ and reports one line after each step::
 
     {"outputs": [[id, [tokens], [logprobs], end or null, ...], ...], "running", "cache_usage"}
 
-where `end` is ``stop``, ``length``, or ``!`` and what went wrong. A token that ends the sequence is the last of the
+and ``"worn": true`` besides, if it had better begin anew when nothing runs;
+
+`end` is ``stop``, ``length``, or ``!`` and what went wrong. A token that ends the sequence is the last of the
 tokens. What may follow `end` is `RankedOutput.alternatives`, for each of the tokens, and `RankedOutput.prompt`.
 """
 
@@ -52,7 +54,8 @@ class ProcessEngine(Engine):
         self._launch = launch
         self._process: EngineProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._down: APIError = Unavailable("The model is not loaded.")
+        self._renewed: asyncio.Event | None = None  # while a worn process is replaced, on purpose
+        self._down: Callable[[], APIError] = lambda: Unavailable("The model is not loaded.")
         self._ids = itertools.count(1)
         self._sequences: dict[int, _Sequence] = {}
         self._load = Load()
@@ -110,9 +113,11 @@ class ProcessEngine(Engine):
         self, prompt: Sequence[int], sampling: Sampling, n: int
     ) -> AsyncGenerator[list[TokenOutput], None]:
         """Generate `n` sequences; see the contract."""
+        if self._renewed is not None:
+            await self._renewed.wait()
         process = self._process
         if process is None:
-            raise self._down
+            raise self._down()
         mailbox: asyncio.Queue[list[TokenOutput] | APIError] = asyncio.Queue()
         ids = list(itertools.islice(self._ids, n))
         for index, sequence_id in enumerate(ids):
@@ -141,9 +146,9 @@ class ProcessEngine(Engine):
 
     async def stop(self) -> None:
         """End everything; running generations raise `Unavailable`."""
-        self._down = Unavailable("The server is shutting down.")
+        self._down = lambda: Unavailable("The server is shutting down.")
         process, self._process = self._process, None
-        self._fail_all(self._down)
+        self._fail_all()
         if self._supervisor is not None:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -160,21 +165,36 @@ class ProcessEngine(Engine):
             process.send({"cancel": ids})
 
     async def _supervise(self, process: EngineProcess) -> None:
+        """Hand out what the process reports; start another when it has broken, or is worn and nobody needs it."""
         while True:
-            async for report in process.reports():
-                self._load = Load(report["running"], report["cache_usage"])
-                self._distribute(process, report["outputs"])
+            worn = await self._until_it_ends(process)
             self._process = None
             self._load = Load()
-            self._down = Unavailable("The engine broke and is starting again.", retry_after=5)
-            self._fail_all(EngineFailure("The engine broke while it worked on this request."))
-            await process.stop()
+            if worn:
+                self._renewed = asyncio.Event()
+            else:
+                self._down = lambda: EngineFailure("The engine broke while it worked on this request.")
+                self._fail_all()
+                self._down = lambda: Unavailable("The engine broke and is starting again.", retry_after=5)
             try:
-                process = await self._launch()
+                await process.stop()
+                process = self._process = await self._launch()
             except BackendLoadError:
-                self._down = EngineFailure("The engine broke and could not be started again.")
+                self._down = lambda: EngineFailure("The engine ended and could not be started again.")
                 return
-            self._process = process
+            finally:
+                if self._renewed is not None:
+                    self._renewed.set()
+                    self._renewed = None
+
+    async def _until_it_ends(self, process: EngineProcess) -> bool:
+        """Whether the process is left because it is worn, not because it is gone."""
+        async for report in process.reports():
+            self._load = Load(report["running"], report["cache_usage"])
+            self._distribute(process, report["outputs"])
+            if report.get("worn") and not self._sequences:
+                return True
+        return False
 
     def _distribute(self, process: EngineProcess, outputs: list[list[Any]]) -> None:
         """Hand what one step brought to the requests it belongs to, each in one piece."""
@@ -196,9 +216,10 @@ class ProcessEngine(Engine):
         for mailbox, its_outputs in news.items():
             mailbox.put_nowait(its_outputs)
 
-    def _fail_all(self, error: APIError) -> None:
+    def _fail_all(self) -> None:
+        """End what runs with the error that now stands for the engine."""
         for mailbox in {sequence.mailbox for sequence in self._sequences.values()}:
-            mailbox.put_nowait(error)
+            mailbox.put_nowait(self._down())
         self._sequences.clear()
 
 

@@ -90,13 +90,8 @@ class GrammarQueue:
 
     @property
     def overfull(self) -> bool:
-        """Whether so much is compiled that the process should end as soon as it is idle."""
+        """Whether so much is compiled that the process should be replaced as soon as it is idle."""
         return self._taken > _MUCH
-
-    @property
-    def empty(self) -> bool:
-        """Whether no request waits."""
-        return not self._ids
 
     def put(self, request: Request) -> None:
         """Take a request to add sequences that have a grammar."""

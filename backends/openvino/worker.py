@@ -120,8 +120,6 @@ class _Worker:
 
     def _take_requests(self) -> bool:
         wait = not self._pipeline.has_non_finished_requests() and not self._outputs
-        if wait and self._grammars.overfull and self._grammars.empty and self._inbox.empty():
-            return False
         while wait or not self._inbox.empty():
             wait = False
             request = self._inbox.get()
@@ -172,6 +170,8 @@ class _Worker:
         metrics = self._pipeline.get_metrics()
         running = metrics.requests if self._pipeline.has_non_finished_requests() else 0
         report = {"outputs": self._outputs, "running": running, "cache_usage": metrics.cache_usage / 100}
+        if self._grammars.overfull:
+            report["worn"] = True
         self._outputs = []
         send(self._replies, report)
 

@@ -340,6 +340,29 @@ def test_a_crash_of_the_engine_fails_its_requests_and_starts_another(gguf: Path)
     assert "Paris" in asyncio.run(crash()).text
 
 
+def test_a_worn_engine_is_replaced_and_who_comes_meanwhile_waits(gguf: Path) -> None:
+    async def wear() -> tuple[list[Answer], set[tuple[int, ...]]]:
+        engine = await open_engine(gguf)
+        pids = {engine.pids}
+        running = asyncio.ensure_future(ask(engine, PARIS))
+        while not engine.load().running:
+            await asyncio.sleep(0.01)
+        worn = b'{"outputs": [], "running": 1, "cache_usage": 0.1, "worn": true}\n'
+        engine._process._stdout.feed_data(worn)
+        early = await running  # what runs is not disturbed
+        pids.add(engine.pids)
+        engine._process._stdout.feed_data(worn)
+        await until(lambda: not engine.pids)
+        late = await asyncio.gather(*(ask(engine, PARIS) for _ in range(3)))
+        pids.add(engine.pids)
+        await engine.stop()
+        return [early, *late], pids
+
+    found, pids = asyncio.run(wear())
+    assert all("Paris" in answer.text for answer in found)
+    assert len(pids) == 2
+
+
 def test_signals_to_the_whole_group_leave_the_engine_running(engine: OpenVINOEngine, run: Run) -> None:
     assert engine._process is not None
     for number in (signal.SIGINT, signal.SIGTERM):
