@@ -6,8 +6,6 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from specserve.backends.errors import Overloaded
 
@@ -47,22 +45,21 @@ class Admission:
         """Requests in the queue."""
         return len(self._waiters)
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold one of the model's slots, waiting in the queue if all are taken.
+    def slot(self) -> _Slot:
+        """Hold one of the model's slots, waiting in the queue if all are taken. An asynchronous context manager.
 
         Raises:
             Overloaded: The queue is full; raised at once, with an estimate of when a place will be free.
         """
-        await self._enter()
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._mean_duration += _SMOOTHING * (time.monotonic() - started - self._mean_duration)
-            self._leave()
+        return _Slot(self)
 
-    async def _enter(self) -> None:
+    def finished(self, seconds: float) -> None:
+        """Give a slot back that was held so long."""
+        self._mean_duration += _SMOOTHING * (seconds - self._mean_duration)
+        self._leave()
+
+    async def enter(self) -> None:
+        """Take a slot; see `slot`."""
         if self._running < self._max_concurrent:
             self._running += 1
             return
@@ -90,3 +87,20 @@ class Admission:
                 turn.set_result(None)
                 return
         self._running -= 1
+
+
+class _Slot:
+    """See `Admission.slot`."""
+
+    __slots__ = ("_admission", "_started")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._started = 0.0
+
+    async def __aenter__(self) -> None:
+        await self._admission.enter()
+        self._started = time.monotonic()
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._admission.finished(time.monotonic() - self._started)

@@ -21,7 +21,7 @@ import struct
 from array import array
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain, cycle, islice, product
+from itertools import chain, cycle, islice, product, zip_longest
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -31,7 +31,7 @@ from specserve.backends.construct import construct
 from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, Unavailable
 from specserve.backends.local.answer import RankedOutput
 from specserve.backends.local.backend import LocalBackend, listed
-from specserve.backends.local.engine import Engine, Tokenizer
+from specserve.backends.local.engine import Engine, Tokenizer, TokenOutput
 from specserve.backends.local.grammar_analysis import allows, shortest
 from specserve.backends.local.plan import parameters
 from specserve.backends.options import Options, parse_options
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from specserve.backends.base import Capabilities, ModelSettings
     from specserve.backends.local.answer import Alternatives
-    from specserve.backends.local.engine import Sampling, TokenOutput
+    from specserve.backends.local.engine import Sampling
     from specserve.backends.local.grammar import Grammar
     from specserve.generated.models import CreateEmbeddingRequest
 
@@ -58,11 +58,12 @@ _TOKENS = (
 )
 _IDS = {data: token_id for token_id, data in enumerate(_TOKENS) if data}
 _PAIR_IDS = {array("H", data)[0]: token_id for data, token_id in _IDS.items() if len(data) == 2}
+_CONTROL_IDS = {text: 256 + at for at, text in enumerate(_CONTROL)}
 _PIECES = re.compile("(" + "|".join(map(re.escape, _CONTROL)) + ")")
 _TOKEN = re.compile(rb"[ -~]{2}|.", re.DOTALL)
 
 _TEMPLATE = """{% for message in messages %}
-{{- message['name'] + ': ' if message['name'] }}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}
+{{- message['name'] + ': ' if 'name' in message }}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
@@ -96,7 +97,7 @@ class EchoTokenizer(Tokenizer):
     @property
     def control_tokens(self) -> dict[str, int]:
         """See `Tokenizer`."""
-        return {text: 256 + at for at, text in enumerate(_CONTROL)}
+        return _CONTROL_IDS
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """See `Tokenizer`. Any text; what UTF-8 cannot say becomes a question mark."""
@@ -105,11 +106,12 @@ class EchoTokenizer(Tokenizer):
     def encode_guarded(self, text: str, guard: str) -> list[int]:
         """See `Tokenizer`."""
         ids: list[int] = []
-        for piece in _PIECES.split(text):
-            if piece in _CONTROL:
-                ids.append(256 + _CONTROL.index(piece))
-            else:
+        pieces = _PIECES.split(text)  # text and control tokens in turns
+        for piece, control in zip_longest(pieces[::2], pieces[1::2]):
+            if piece:
                 ids += _text_ids(piece.replace(guard, "") if guard else piece)
+            if control:
+                ids.append(_CONTROL_IDS[control])
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -184,7 +186,9 @@ class EchoEngine(Engine):
             at = 0
             while batch := list(islice(steps, 1 if pace or not sampling.streamed else _TURN)):
                 # Even without a pace others get their turn: each step of a real engine takes time too.
-                await self._sleep(due + at * pause - clock())
+                wait = due + at * pause - clock()
+                if at or wait > 0:
+                    await self._sleep(wait)
                 yield batch[0] if len(batch) == 1 else list(chain.from_iterable(batch))
                 at += 1
         finally:
@@ -234,11 +238,14 @@ def _steps(ids: list[int], sampling: Sampling, n: int, width: int) -> Iterator[l
     last = max(0, len(ids) - 1) // width * width
     for at in range(0, last + 1, width):
         some = ids[at : at + width]
-        logprobs = [_LOGPROBS[0]] * len(some) if sampling.logprobs else []
-        output = RankedOutput(0, some, logprobs, finish_reason if at == last else None, 0 if at == 0 else None)
-        if sampling.ranked:
-            output.alternatives = [_ranked(token_id) for token_id in some]
-        yield [output, *(replace(output, index=index) for index in range(1, n))]
+        ending, cached_tokens = finish_reason if at == last else None, 0 if at == 0 else None
+        if sampling.logprobs:
+            logprobs = [_LOGPROBS[0]] * len(some)
+            ranks = [_ranked(token_id) for token_id in some]
+            output: TokenOutput = RankedOutput(0, some, logprobs, ending, cached_tokens, alternatives=ranks)
+        else:
+            output = TokenOutput(0, some, [], ending, cached_tokens)
+        yield [output] if n == 1 else [replace(output, index=index) for index in range(n)]
 
 
 def _ranked(token_id: int) -> Alternatives:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -23,8 +23,18 @@ from specserve.handlers._sse import EventStream, event, until_disconnect
 
 Body = TypeVar("Body", bound=BaseModel)
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
-Fold = Callable[[AsyncIterator[Chunk]], Awaitable[BaseModel]]
+Chunk_contra = TypeVar("Chunk_contra", contravariant=True)
 Item = TypeVar("Item")
+
+
+class Fold(Protocol[Chunk_contra]):
+    """Adds up chunks to an answer; see `_fold.py`."""
+
+    def add(self, chunk: Chunk_contra) -> None:
+        """Take the next chunk."""
+
+    def build(self) -> BaseModel:
+        """The answer."""
 
 
 async def served_model(request: Request, operation_id: str, body: Body) -> tuple[ServedModel, Body]:
@@ -89,23 +99,14 @@ async def _fold_admitted(
     chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
     fold: Fold[Chunk],
 ) -> BaseModel | EncodedAnswer:
-    async with aclosing(_admitted(model, chunks)) as admitted:
-        first = await anext(admitted)
-        if isinstance(first, EncodedAnswer):
-            return first
-        return await fold(_chunks(first, admitted))
-
-
-async def _chunks(
-    first: Chunk | EncodedEvents, rest: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None]
-) -> AsyncIterator[Chunk]:
-    """All chunks of an answer that can be folded."""
-    item: Chunk | EncodedEvents | EncodedAnswer | None = first
-    while item is not None:
-        if isinstance(item, EncodedEvents | EncodedAnswer):
-            raise TypeError("a backend gave encoded events to a request that did not ask for a stream")
-        yield item
-        item = await anext(rest, None)
+    async with model.admission.slot(), aclosing(chunks):
+        async for item in chunks:
+            if isinstance(item, EncodedAnswer):
+                return item
+            if isinstance(item, EncodedEvents):
+                raise TypeError("a backend gave encoded events to a request that did not ask for a stream")
+            fold.add(item)
+    return fold.build()
 
 
 async def _events(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,23 +89,32 @@ class _ChatChoice:
         )
 
 
-async def fold_chat(chunks: AsyncIterator[CreateChatCompletionStreamResponse]) -> CreateChatCompletionResponse:
-    """Add up the chunks of a chat answer, to the last."""
-    choices: dict[int, _ChatChoice] = {}
-    usage: CompletionUsage | None = None
-    async for chunk in chunks:
+class ChatFold:
+    """Adds up the chunks of a chat answer."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _ChatChoice] = {}
+        self._usage: CompletionUsage | None = None
+        self._last: CreateChatCompletionStreamResponse
+
+    def add(self, chunk: CreateChatCompletionStreamResponse) -> None:
+        """Take the next chunk."""
+        self._last = chunk
         for choice in chunk.choices:
-            choices.setdefault(choice.index, _ChatChoice()).add(choice)
-        usage = chunk.usage or usage
-    return construct(
-        CreateChatCompletionResponse,
-        id=chunk.id,
-        object="chat.completion",
-        created=chunk.created,
-        model=chunk.model,
-        choices=[choices[index].build(index) for index in sorted(choices)],
-        usage=usage,
-    )
+            self._choices.setdefault(choice.index, _ChatChoice()).add(choice)
+        self._usage = chunk.usage or self._usage
+
+    def build(self) -> CreateChatCompletionResponse:
+        """The answer, when all chunks were taken."""
+        return construct(
+            CreateChatCompletionResponse,
+            id=self._last.id,
+            object="chat.completion",
+            created=self._last.created,
+            model=self._last.model,
+            choices=[self._choices[index].build(index) for index in sorted(self._choices)],
+            usage=self._usage,
+        )
 
 
 @dataclass
@@ -144,20 +152,29 @@ def _joined(first: CompletionLogprobs | None, second: CompletionLogprobs) -> Com
     return construct(CompletionLogprobs, **joined)
 
 
-async def fold_completion(chunks: AsyncIterator[CreateCompletionResponse]) -> CreateCompletionResponse:
-    """Add up the chunks of a completion, to the last."""
-    choices: dict[int, _TextChoice] = {}
-    usage: CompletionUsage | None = None
-    async for chunk in chunks:
+class CompletionFold:
+    """Adds up the chunks of a completion."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, _TextChoice] = {}
+        self._usage: CompletionUsage | None = None
+        self._last: CreateCompletionResponse
+
+    def add(self, chunk: CreateCompletionResponse) -> None:
+        """Take the next chunk."""
+        self._last = chunk
         for choice in chunk.choices:
-            choices.setdefault(choice.index, _TextChoice()).add(choice)
-        usage = chunk.usage or usage
-    return construct(
-        CreateCompletionResponse,
-        id=chunk.id,
-        object="text_completion",
-        created=chunk.created,
-        model=chunk.model,
-        choices=[choices[index].build(index) for index in sorted(choices)],
-        usage=usage,
-    )
+            self._choices.setdefault(choice.index, _TextChoice()).add(choice)
+        self._usage = chunk.usage or self._usage
+
+    def build(self) -> CreateCompletionResponse:
+        """The answer, when all chunks were taken."""
+        return construct(
+            CreateCompletionResponse,
+            id=self._last.id,
+            object="text_completion",
+            created=self._last.created,
+            model=self._last.model,
+            choices=[self._choices[index].build(index) for index in sorted(self._choices)],
+            usage=self._usage,
+        )

@@ -20,6 +20,7 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),  # asks nginx not to hold events back
 ]
 T = TypeVar("T")
+_UNWATCHED_SECONDS = 0.005
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -77,8 +78,15 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
             gone = True
             task.cancel()
 
-    watcher = asyncio.create_task(_disconnect(receive))
-    watcher.add_done_callback(leave)
+    watcher: asyncio.Task[None] | None = None
+
+    def watch() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(_disconnect(receive))
+        watcher.add_done_callback(leave)
+
+    # What is done sooner needs no watcher, which costs more than the rest of this.
+    begins = asyncio.get_running_loop().call_later(_UNWATCHED_SECONDS, watch)
     try:
         return await work
     except asyncio.CancelledError:
@@ -87,7 +95,9 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
         raise  # someone else wants the request to end
     finally:
         over = True
-        watcher.cancel()
+        begins.cancel()
+        if watcher is not None:
+            watcher.cancel()
 
 
 async def _disconnect(receive: Receive) -> None:

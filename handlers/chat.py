@@ -11,7 +11,7 @@ from starlette.responses import Response
 from specserve.backends.base import Call
 from specserve.generated.models import CreateChatCompletionRequest
 from specserve.handlers._answer import folded, served_model, streamed
-from specserve.handlers._fold import fold_chat
+from specserve.handlers._fold import ChatFold
 
 
 async def create_chat_completion(request: Request, body: CreateChatCompletionRequest) -> Response:
@@ -22,4 +22,4 @@ async def create_chat_completion(request: Request, body: CreateChatCompletionReq
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
         return await streamed(request, model, chunks, include_usage=include_usage)
-    return await folded(request, model, chunks, fold_chat)
+    return await folded(request, model, chunks, ChatFold())

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from specserve.backends.base import Call
 from specserve.generated.models import CreateCompletionRequest
 from specserve.handlers._answer import folded, served_model, streamed
-from specserve.handlers._fold import fold_completion
+from specserve.handlers._fold import CompletionFold
 
 
 async def create_completion(request: Request, body: CreateCompletionRequest) -> Response:
@@ -22,4 +22,4 @@ async def create_completion(request: Request, body: CreateCompletionRequest) -> 
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
         return await streamed(request, model, chunks, include_usage=include_usage)
-    return await folded(request, model, chunks, fold_completion)
+    return await folded(request, model, chunks, CompletionFold())

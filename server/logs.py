@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 import time
 from typing import Any, TextIO
@@ -17,6 +18,8 @@ from specserve.backends.served_model import ServedModel
 from specserve.settings import Settings
 
 _LONGEST_PATH = 256
+_AMBIGUOUS = re.compile("[ \\t=\\r\\n\"']")
+_MORE_THAN_A_LINE = frozenset({"exc_info", "exception", "logger", "logger_name", "stack"})
 _CLIENT_CLOSED_REQUEST = 499
 
 
@@ -60,7 +63,30 @@ def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-    return [_escape_control_characters, console]
+    return [_escape_control_characters, console if colors else _Lines(console)]
+
+
+class _Lines:
+    """Writes plain lines as structlog's renderer for terminals does, in a sixth of its time.
+
+    Args:
+        console: That renderer, for what is more than a line.
+    """
+
+    def __init__(self, console: Processor) -> None:
+        self._console = console
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> Any:
+        if not event.keys().isdisjoint(_MORE_THAN_A_LINE):
+            return self._console(logger, method, event)
+        parts = [event.pop("timestamp"), f"[{event.pop('level'):9}]", f"{event.pop('event'):30}"]
+        parts += [f"{name}={_shown(event[name])}" for name in sorted(event)]
+        return " ".join(parts).rstrip(" ")
+
+
+def _shown(value: object) -> str:
+    """Text as it is, unless that could be read as more than one value."""
+    return value if isinstance(value, str) and not _AMBIGUOUS.search(value) else repr(value)
 
 
 def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

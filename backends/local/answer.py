@@ -97,8 +97,8 @@ class Answer:
         "_decoded",
         "_detokenizer",
         "_held",
-        "_plain",
         "_released",
+        "_short",
         "_shows_end",
         "_stop",
         "_thoughts",
@@ -128,7 +128,7 @@ class Answer:
         self.logprob = 0.0
         self._tokenizer = tokenizer
         self._alternatives = alternatives
-        self._plain = not stop and alternatives is None and thinking is None and not shows_end
+        self._short = not stop and alternatives is None and thinking is None and not shows_end
         self._detokenizer = Detokenizer()
         self._stop = StopStrings(stop)
         self._decoded = self._released = start
@@ -145,8 +145,8 @@ class Answer:
 
     def add(self, output: TokenOutput) -> Delta:
         """Take what an engine step brought; not to be called once `finished`."""
-        if self._plain:
-            return self._add_plain(output)
+        if self._short:
+            return self._add_short(output)
         pieces: list[str] = []
         thought = []
         for at in range(len(output.token_ids)):
@@ -175,11 +175,12 @@ class Answer:
             self.index, text, self._take_scored(text) if self._waiting else [], finish_reason, "".join(thought)
         )
 
-    def _add_plain(self, output: TokenOutput) -> Delta:
+    def _add_short(self, output: TokenOutput) -> Delta:
         """The short way of nearly all answers: nothing depends on where a token ends and the next begins."""
         self.completion_tokens += len(output.token_ids)
         self.logprob += sum(output.logprobs)
-        text = self._detokenizer.push(b"".join(map(self._tokenizer.token_bytes, output.token_ids)))
+        ids, token_bytes = output.token_ids, self._tokenizer.token_bytes
+        text = self._detokenizer.push(token_bytes(ids[0]) if len(ids) == 1 else b"".join(map(token_bytes, ids)))
         if output.finish_reason:
             text += self._detokenizer.flush()
             self.finished = True

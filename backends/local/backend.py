@@ -6,7 +6,6 @@ import asyncio
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from specserve.backends.base import Backend, Capabilities, Load
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from specserve.backends.base import Call, EncodedEvents, ModelSettings
-    from specserve.backends.local.chunks import Chunks
-    from specserve.backends.local.delivery import Chunk
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.prompts import ChatPrompt
     from specserve.backends.local.tool_formats.base import ToolFormat
@@ -163,9 +160,14 @@ class LocalBackend(Backend):
         tools = read_tools(asked, one_required=unasked and not form.taught)
         shared = (call, self.settings.id, self.engine.tokenizer)
         chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
-        async with aclosing(self._answer(asked, await self._plan_chat(asked, tools, form), chunks)) as answer:
-            async for item in answer:
-                yield item
+        generation = Generation(self.engine, await self._plan_chat(asked, tools, form))
+        if not asked["stream"]:
+            for chunk in await whole(generation, chunks):
+                yield chunk
+            return
+        async with aclosing(streamed(generation, chunks, include_usage=_include_usage(asked))) as events:
+            async for event in events:
+                yield event
 
     async def complete(
         self,
@@ -177,17 +179,14 @@ class LocalBackend(Backend):
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
         chunks = CompletionChunks(call, self.settings.id, self.engine.tokenizer)
-        async with aclosing(self._answer(asked, planned, chunks)) as answer:
-            async for item in answer:
-                yield item
-
-    def _answer(
-        self, asked: Mapping[str, Any], planned: plan.Plan, chunks: Chunks[Chunk]
-    ) -> AsyncGenerator[Chunk | EncodedEvents, None]:
         generation = Generation(self.engine, planned)
         if not asked["stream"]:
-            return whole(generation, chunks)
-        return streamed(generation, chunks, include_usage=bool((asked["stream_options"] or {}).get("include_usage")))
+            for chunk in await whole(generation, chunks):
+                yield chunk
+            return
+        async with aclosing(streamed(generation, chunks, include_usage=_include_usage(asked))) as events:
+            async for event in events:
+                yield event
 
     async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:
         limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)
@@ -211,8 +210,9 @@ class LocalBackend(Backend):
             context_length=self.context_length,
             param=param,
             engine_ranks="top_logprobs" in self.features,
+            thinking=prompt.thinking,
         )
-        planned = ending_after_call(replace(planned, thinking=prompt.thinking), tools, form)
+        planned = ending_after_call(planned, tools, form)
         return bound(planned, grammar, asked, "response_format" if tools is None else "tools")
 
     def _tool_format(self) -> ToolFormat:
@@ -286,6 +286,10 @@ class LocalBackend(Backend):
         if size <= _SHORT:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def _include_usage(asked: Mapping[str, Any]) -> bool:
+    return bool((asked["stream_options"] or {}).get("include_usage"))
 
 
 def listed(prompt: Any) -> list[str] | list[list[int]]:

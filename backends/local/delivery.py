@@ -40,19 +40,19 @@ async def streamed(
     yield events.usage(generation.usage())
 
 
-async def whole(generation: Generation, chunks: Chunks[Chunk]) -> AsyncGenerator[Chunk, None]:
+async def whole(generation: Generation, chunks: Chunks[Chunk]) -> list[Chunk]:
     """The chunks of an answer, when it is complete: all text of a choice in one."""
     gained: dict[int, list[Delta]] = {}
     async with aclosing(generation.steps()) as steps:
         async for deltas in steps:
             for delta in deltas:
                 gained.setdefault(delta.index, []).append(delta)
+    found: list[Chunk] = []
     for index, its in gained.items():
-        for chunk in chunks.begin(index):
-            yield chunk
-        for chunk in chunks.gained(_joined(its)):
-            yield chunk
-    yield chunks.usage(generation.usage())
+        found += chunks.begin(index)
+        found += chunks.gained(_joined(its))
+    found.append(chunks.usage(generation.usage()))
+    return found
 
 
 class Events(Generic[Chunk]):

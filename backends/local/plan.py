@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,7 @@ def make_plan(
     echoed: Sequence[str] = (),
     candidates: int = 0,
     engine_ranks: bool = False,
+    thinking: Thinking | None = None,
 ) -> Plan:
     """Put a request together.
 
@@ -164,6 +165,7 @@ def make_plan(
         echoed: For each prompt, text to begin its answers with; or empty.
         candidates: See `Plan`.
         engine_ranks: Whether the engine's outputs are `RankedOutput`.
+        thinking: See `Plan`.
 
     Raises:
         ContextLengthExceeded: A prompt leaves no room, or not as much as the client asked for.
@@ -177,10 +179,9 @@ def make_plan(
     for at, prompt in enumerate(prompts):
         room = _room(len(prompt), limit, context_length, param)
         max_tokens = min(room, default_limit or room) if limit is None else limit
-        sampling = _sampling(asked, max_tokens, logprobs=scored)
-        sampling = replace(sampling, ranked=ranked, rank_prompt=ranked and bool(echoed))
+        sampling = _sampling(asked, max_tokens, logprobs=scored, ranked=ranked, rank_prompt=ranked and bool(echoed))
         jobs.append(Job(prompt, sampling, echoed[at] if echoed else None))
-    return Plan(jobs, n, alternatives, candidates=candidates, shows_end=bool(echoed))
+    return Plan(jobs, n, alternatives, thinking, candidates=candidates, shows_end=bool(echoed))
 
 
 def _room(prompt_tokens: int, limit: int | None, context_length: int, param: str) -> int:
@@ -201,7 +202,9 @@ def _room(prompt_tokens: int, limit: int | None, context_length: int, param: str
     return context_length - prompt_tokens
 
 
-def _sampling(asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool) -> Sampling:
+def _sampling(
+    asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool, ranked: bool, rank_prompt: bool
+) -> Sampling:
     min_tokens: int = asked["min_tokens"] or 0
     if min_tokens > max_tokens:
         raise InvalidRequest("'min_tokens' is more than the answer may have.", param="min_tokens")
@@ -219,6 +222,8 @@ def _sampling(asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool) -> S
         ignore_eos=bool(asked["ignore_eos"]),
         stop=_stop(asked["stop"]),
         logprobs=logprobs,
+        ranked=ranked,
+        rank_prompt=rank_prompt,
         streamed=bool(asked["stream"]),
     )
 

@@ -45,6 +45,7 @@ class SandboxedTemplate:
     def __init__(self, environment: _Environment, template: jinja2.Template) -> None:
         self._environment = environment
         self._template = template
+        self._globals = dict(template.globals)
 
     def render(self, variables: Mapping[str, Any], given: int) -> str:
         """The text.
@@ -61,7 +62,9 @@ class SandboxedTemplate:
         room = _LEAST_ROOM + _MOST_GROWTH * given
         pieces: list[str] = []
         self._environment.begin(_LEAST_TURNS + _MOST_GROWTH * given)
-        for piece in self._template.generate(dict(variables)):
+        # As `Template.generate` does it, but for the globals, which are put together anew for each rendering there.
+        context = self._template.new_context({**self._globals, **variables}, shared=True)
+        for piece in self._template.root_render_func(context):
             room -= len(piece)
             if room < 0:
                 raise SecurityError("more text than any chat needs")
@@ -115,19 +118,25 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
         self._limits = _Limits()
+        self.turn = self._turn  # one object, for `call` to know it by
 
     def begin(self, turns: int) -> None:
         """Begin a rendering in this thread."""
         self._limits.turns = turns
         self._limits.until = time.thread_time() + _MOST_SECONDS
 
-    def turn(self) -> None:
+    def _turn(self) -> None:
         """Count one turn of a loop or call of a macro."""
         limits = self._limits
         limits.turns -= 1
         # The clock is asked now and then: asking takes longer than a turn.
         if limits.turns < 0 or (limits.turns % 64 == 0 and time.thread_time() > limits.until):
             raise SecurityError("more work than any chat needs")
+
+    def call(self, context: Any, called: Any, /, *args: Any, **options: Any) -> Any:
+        if called is self.turn:  # the most frequent call of all, and ours
+            return self._turn()
+        return super().call(context, called, *args, **options)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" or _elements(left, right) > _LEAST_ROOM or _elements(right, left) > _LEAST_ROOM:
