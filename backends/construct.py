@@ -1,6 +1,7 @@
-"""Generated models made of values that are known to be right, as quickly as Python can.
+"""Generated models made of values that are known to be right, and their JSON, as quickly as Python can.
 
-pydantic's own `model_construct` looks up every default anew; it took a third of the time of each streamed token.
+pydantic's own `model_construct` looks up every default anew; it took a third of the time of each streamed token. Its
+`model_dump_json` asks each field how it is to be written; ours hold nothing that JSON does not have.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+import orjson
+from pydantic import BaseModel, RootModel
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,6 +28,20 @@ def construct(kind: type[Model], **values: Any) -> Model:
     _set(model, "__pydantic_extra__", None)
     _set(model, "__pydantic_private__", None)
     return model
+
+
+def encode(model: BaseModel) -> bytes:
+    """The same as ``model.model_dump_json(exclude_unset=True)``, encoded."""
+    return orjson.dumps(model, default=_contents)
+
+
+def _contents(model: object) -> Any:
+    if isinstance(model, RootModel):
+        return model.root
+    if not isinstance(model, BaseModel):
+        raise TypeError(f"{type(model).__name__} has no place in JSON")
+    given = model.model_fields_set
+    return {name: value for name, value in vars(model).items() if name in given} | (model.model_extra or {})
 
 
 @cache

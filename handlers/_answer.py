@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from specserve.backends.base import EncodedAnswer, EncodedEvents
+from specserve.backends.construct import encode
 from specserve.backends.errors import OperationNotSupported
 from specserve.backends.served_model import ServedModel
 from specserve.generated.models import (
@@ -129,11 +130,11 @@ async def _events(
             elif chunk.choices:
                 if include_usage:
                     chunk.usage = None
-                yield event(chunk.model_dump_json(exclude_unset=True).encode())
+                yield event(encode(chunk))
             else:
                 _note_usage(request, chunk.usage)
                 if include_usage:
-                    yield event(chunk.model_dump_json(exclude_unset=True).encode())
+                    yield event(encode(chunk))
             chunk = await anext(rest, None)
 
 
@@ -145,7 +146,7 @@ def encoded_response(request: Request, answer: EncodedAnswer) -> Response:
 
 def json_response(answer: BaseModel) -> Response:
     """A 200 with a generated model as its body."""
-    return Response(answer.model_dump_json(exclude_unset=True), media_type="application/json")
+    return Response(encode(answer), media_type="application/json")
 
 
 def note(request: Request, **facts: object) -> None:

@@ -178,7 +178,8 @@ class Answer:
     def _add_short(self, output: TokenOutput) -> Delta:
         """The short way of nearly all answers: nothing depends on where a token ends and the next begins."""
         self.completion_tokens += len(output.token_ids)
-        self.logprob += sum(output.logprobs)
+        if output.logprobs:
+            self.logprob += sum(output.logprobs)
         ids, token_bytes = output.token_ids, self._tokenizer.token_bytes
         text = self._detokenizer.push(token_bytes(ids[0]) if len(ids) == 1 else b"".join(map(token_bytes, ids)))
         if output.finish_reason:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import orjson
 
 from specserve.backends.base import EncodedEvents
+from specserve.backends.construct import encode
 from specserve.generated.models import CreateChatCompletionStreamResponse, CreateCompletionResponse
 
 if TYPE_CHECKING:
@@ -77,17 +78,19 @@ class Events(Generic[Chunk]):
                 parts += map(self._event, self._chunks.begin(index))
                 self._around[index] = self._around_text(index)
             around = self._around[index]
-            if around is None or delta.scored or delta.thought or delta.finish_reason:
+            if around is None or delta.scored or delta.thought:
                 parts += map(self._event, self._chunks.gained(delta))
-            elif delta.text:
+                continue
+            if delta.text:
                 parts += (around[0], orjson.dumps(delta.text), around[1])
+            if delta.finish_reason:
+                parts += map(self._event, self._chunks.gained(replace(delta, text="")))
         return EncodedEvents(b"".join(parts))
 
     def usage(self, usage: Usage) -> EncodedEvents:
         """The last event, which those who did not ask do not get."""
-        chunk = self._chunks.usage(usage)
-        told = chunk.usage.model_dump(exclude_unset=True) if chunk.usage else None
-        return EncodedEvents(_encoded(chunk) if self._include_usage else b"", told)
+        data = _encoded(self._chunks.usage(usage)) if self._include_usage else b""
+        return EncodedEvents(data, {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens})
 
     def _event(self, chunk: Chunk) -> bytes:
         if self._include_usage:
@@ -115,4 +118,4 @@ def _joined(deltas: Sequence[Delta]) -> Delta:
 
 
 def _encoded(chunk: CreateChatCompletionStreamResponse | CreateCompletionResponse) -> bytes:
-    return _BEFORE + chunk.model_dump_json(exclude_unset=True).encode() + _AFTER
+    return _BEFORE + encode(chunk) + _AFTER

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from specserve.backends.construct import construct
+from specserve.backends.construct import construct, encode
 from specserve.generated import models
 
 KINDS = [
@@ -34,6 +34,32 @@ def test_the_json_is_the_same():
     )
     ours.prompt_tokens_details = None
     assert '"prompt_tokens_details":null' in ours.model_dump_json(exclude_unset=True)
+
+
+def test_a_whole_answer_is_encoded_as_pydantic_does():
+    message = construct(models.ChatCompletionResponseMessage, role="assistant", content='é "\n\x01🎉', refusal=None)
+    choice = construct(models.ChatCompletionChoice, index=0, message=message, logprobs=None, finish_reason="stop")
+    usage = construct(models.CompletionUsage, prompt_tokens=1, completion_tokens=2, total_tokens=3)
+    answer = construct(
+        models.CreateChatCompletionResponse, id="x", object="chat.completion", created=1, model="m", choices=[choice]
+    )
+    answer.usage = usage
+    assert encode(answer).decode() == answer.model_dump_json(exclude_unset=True)
+
+
+def test_what_json_does_not_have_is_not_encoded():
+    with pytest.raises(TypeError, match="object"):
+        encode(construct(models.CompletionUsage, prompt_tokens=object()))
+
+
+class Extended(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    known: int
+
+
+@pytest.mark.parametrize("model", [Extended(known=1, more={"a": [None, 1.5]}), RootModel[list[int]]([1, 2])])
+def test_other_models_are_encoded_as_pydantic_does(model):
+    assert encode(model).decode() == model.model_dump_json(exclude_unset=True)
 
 
 class Aliased(BaseModel):
