@@ -226,8 +226,7 @@ def _said(prompt: Sequence[int]) -> list[int]:
     """The tokens to say: of the last user message if the template put the prompt together, else of the prompt."""
     ids = list(prompt)
     if ids[-1] == _ASSISTANT:
-        user = max((at for at, token_id in enumerate(ids) if token_id == _USER), default=len(ids))
-        ids = ids[user:]
+        ids = ids[len(ids) - ids[::-1].index(_USER) :] if _USER in ids else []
         ids = ids[: ids.index(_END)] if _END in ids else ids
     return [token_id for token_id in ids if not 256 <= token_id < _FIRST_PAIR]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from specserve.handlers._fold import ChatFold
 async def create_chat_completion(request: Request, body: CreateChatCompletionRequest) -> Response:
     """Answer a conversation."""
     model, body = await served_model(request, "createChatCompletion", body)
-    call = Call(id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), body=request.state.body)
+    call = Call(id=f"chatcmpl-{secrets.token_hex(16)}", created=int(time.time()), body=request.state.body)
     chunks = model.backend.chat(body, call)
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)

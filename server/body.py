@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from specserve.backends.errors import InvalidRequest, RequestTooLarge, UnsupportedMediaType
 
-_JSON = "application/json"
+_JSON = b"application/json"
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -26,8 +25,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         RequestTooLarge: More was announced, or came; the rest is not read.
         ClientDisconnect: The client went away in the middle.
     """
-    announced = Headers(scope=scope).get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    announced = _header(scope, b"content-length", b"")
+    if announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
@@ -52,9 +51,10 @@ def parse_json(scope: Scope, body: bytes) -> Any:
         UnsupportedMediaType: The content type is not JSON in UTF-8.
         InvalidRequest: The bytes are not JSON.
     """
-    media_type, _, parameters = Headers(scope=scope).get("content-type", _JSON).lower().partition(";")
+    content_type = _header(scope, b"content-type", _JSON).decode("latin-1").lower()
+    media_type, _, parameters = content_type.partition(";")
     charset = parameters.partition("charset=")[2].strip().strip('"') or "utf-8"
-    if media_type.strip() != _JSON or charset not in {"utf-8", "utf8"}:
+    if media_type.strip() != _JSON.decode() or charset not in {"utf-8", "utf8"}:
         raise UnsupportedMediaType("The request body must be sent as Content-Type: application/json.")
     try:
         return orjson.loads(body)
@@ -62,6 +62,11 @@ def parse_json(scope: Scope, body: bytes) -> Any:
         raise InvalidRequest(
             f"The request body is not valid JSON (line {error.lineno}, column {error.colno})."
         ) from error
+
+
+def _header(scope: Scope, name: bytes, otherwise: bytes) -> bytes:
+    """The first header of this name; the server gives names in lower case."""
+    return next((value for found, value in scope["headers"] if found == name), otherwise)
 
 
 def _too_large(limit: int) -> RequestTooLarge:

@@ -145,8 +145,20 @@ class Answer:
 
     def add(self, output: TokenOutput) -> Delta:
         """Take what an engine step brought; not to be called once `finished`."""
-        if self._short:
-            return self._add_short(output)
+        if not self._short:
+            return self._add_each(output)
+        # The way of nearly all answers: nothing depends on where a token ends and the next begins.
+        ids, token_bytes = output.token_ids, self._tokenizer.token_bytes
+        self.completion_tokens += len(ids)
+        if output.logprobs:
+            self.logprob += sum(output.logprobs)
+        text = self._detokenizer.push(token_bytes(ids[0]) if len(ids) == 1 else b"".join(map(token_bytes, ids)))
+        if output.finish_reason:
+            text += self._detokenizer.flush()
+            self.finished = True
+        return Delta(self.index, text, [], output.finish_reason)
+
+    def _add_each(self, output: TokenOutput) -> Delta:
         pieces: list[str] = []
         thought = []
         for at in range(len(output.token_ids)):
@@ -174,18 +186,6 @@ class Answer:
         return Delta(
             self.index, text, self._take_scored(text) if self._waiting else [], finish_reason, "".join(thought)
         )
-
-    def _add_short(self, output: TokenOutput) -> Delta:
-        """The short way of nearly all answers: nothing depends on where a token ends and the next begins."""
-        self.completion_tokens += len(output.token_ids)
-        if output.logprobs:
-            self.logprob += sum(output.logprobs)
-        ids, token_bytes = output.token_ids, self._tokenizer.token_bytes
-        text = self._detokenizer.push(token_bytes(ids[0]) if len(ids) == 1 else b"".join(map(token_bytes, ids)))
-        if output.finish_reason:
-            text += self._detokenizer.flush()
-            self.finished = True
-        return Delta(self.index, text, [], output.finish_reason)
 
     def _take(self, output: TokenOutput, at: int, pieces: list[str]) -> None:
         """A token of the answer."""

@@ -104,7 +104,8 @@ class _Limits(threading.local):
     """What the rendering in this thread may still do."""
 
     turns = 0
-    until = 0.0
+    until: float | None = None
+    """When its time is over, as the thread's clock has it; None until it was first asked."""
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -123,14 +124,18 @@ class _Environment(ImmutableSandboxedEnvironment):
     def begin(self, turns: int) -> None:
         """Begin a rendering in this thread."""
         self._limits.turns = turns
-        self._limits.until = time.thread_time() + _MOST_SECONDS
+        self._limits.until = None
 
     def _turn(self) -> None:
         """Count one turn of a loop or call of a macro."""
         limits = self._limits
         limits.turns -= 1
-        # The clock is asked now and then: asking takes longer than a turn.
-        if limits.turns < 0 or (limits.turns % 64 == 0 and time.thread_time() > limits.until):
+        if limits.turns % 64 == 0:  # asking the clock takes longer than a turn; most renderings never do
+            now = time.thread_time()
+            limits.until = limits.until or now + _MOST_SECONDS
+            if now > limits.until:
+                raise SecurityError("more work than any chat needs")
+        if limits.turns < 0:
             raise SecurityError("more work than any chat needs")
 
     def call(self, context: Any, called: Any, /, *args: Any, **options: Any) -> Any:
