@@ -24,29 +24,24 @@ where `end` is ``stop``, ``length``, or ``!`` and what went wrong. End of input 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import queue
-import shutil
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from specserve.backends.local.pipes import claim_stdout, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler, GrammarQueue
-from specserve.backends.openvino.vocabulary import engine_tokenizer
+from specserve.backends.openvino.opening import open_pipeline
 
 if TYPE_CHECKING:
     import openvino_genai
 
 _OUT_OF_MEMORY = "!The model has no memory left for this request."
-_MODEL = "openvino_model.xml"
 _WARM_UP_TOKENS = 128  # a multiple of every engine's block length
 _STALLED_STEPS = 1000  # steps in a row that brought nothing to anybody: the scheduler is stuck
 
@@ -65,7 +60,7 @@ def main() -> int:
         return 0
     try:
         order = json.loads(line)
-        pipeline, compiler = _open(order)
+        pipeline, compiler = open_pipeline(order)
         capacity = None if order["scheduler"]["cache_size"] == 0 else _warm_up(pipeline)
     except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
         send(replies, {"failed": short(error)})
@@ -250,75 +245,6 @@ def _config(request: dict[str, Any], seed: int) -> openvino_genai.GenerationConf
     if request.get("grammar"):
         config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=request["grammar"])
     return config
-
-
-def _open(
-    order: dict[str, Any],
-) -> tuple[openvino_genai.ContinuousBatchingPipeline, Callable[[], GrammarCompiler]]:
-    """Open an OpenVINO model, and say what opens a compiler of grammars for it.
-
-    A GGUF file is converted on the way and saved, so that the next start is quick.
-    """
-    import openvino_genai
-
-    scheduler = openvino_genai.SchedulerConfig()
-    for name, value in order["scheduler"].items():
-        setattr(scheduler, name, value)
-
-    def open_path(
-        path: Path, **properties: object
-    ) -> tuple[openvino_genai.ContinuousBatchingPipeline, Callable[[], GrammarCompiler]]:
-        # The server tokenizes; the engine only needs to know its tokens, for grammars.
-        tokenizer, tokens = engine_tokenizer(order["vocabulary"], path / _MODEL)
-        pipeline = openvino_genai.ContinuousBatchingPipeline(
-            path, tokenizer, scheduler, order["device"], **order["properties"], **properties
-        )
-        return pipeline, functools.partial(GrammarCompiler, tokenizer, tokens)
-
-    model = Path(order["model"])
-    if model.is_dir():
-        return open_path(model)
-    saved = Path(order["save_to"])
-    if saved.is_dir():
-        try:
-            return open_path(saved)
-        except RuntimeError:
-            if _readable(saved):
-                raise
-    with _beside(saved) as folder:
-        # The engine saves beside the path it is given, so it is given one of ours.
-        link = folder / "model.gguf"
-        link.symlink_to(model.resolve())
-        opened = open_path(link, enable_save_ov_model=True)
-        link.unlink()
-        if (folder / _MODEL).exists():
-            with contextlib.suppress(OSError):  # another process was first
-                folder.rename(saved)
-        return opened
-
-
-def _readable(saved: Path) -> bool:
-    """Whether a saved model is whole; if not, it is put away."""
-    import openvino as ov
-
-    try:
-        ov.Core().read_model(saved / _MODEL)
-    except RuntimeError:
-        if (saved / _MODEL).is_file():  # else it is no folder of ours
-            shutil.rmtree(saved, ignore_errors=True)
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """Give a working directory on the same file system, which is gone afterwards unless it was renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
