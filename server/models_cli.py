@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from specserve.backends import weights
 from specserve.backends.errors import BackendLoadError
+from specserve.backends.openvino.conversion import (
+    DEFAULT_WEIGHT_FORMAT,
+    WEIGHT_FORMATS,
+    WeightFormat,
+    converted,
+    is_convertible,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -129,3 +137,32 @@ def path(name: str) -> None:
         if not rows[wanted].pulled:
             raise BackendLoadError(f"{name} is not here yet: specserve models pull {name}")
         click.echo(rows[wanted].path)
+
+
+@models.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--weight-format",
+    type=click.Choice(WEIGHT_FORMATS),
+    default=DEFAULT_WEIGHT_FORMAT,
+    show_default=True,
+    help="Number format of the weights.",
+)
+@click.option(
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where to put it, instead of the cache, where `serve` finds it.",
+)
+def convert(source: Path, weight_format: WeightFormat, output: Path | None) -> None:
+    """Convert a Hugging Face model, a directory with safetensors, to OpenVINO, and print where it is.
+
+    The first time, the converter is installed through pip into an environment of its own; its torch takes gigabytes.
+    """
+    from specserve.backends.openvino.converter import install_converter
+
+    with _errors_in_one_line():
+        if not is_convertible(source):
+            raise BackendLoadError(f"{source} is no Hugging Face model: it wants a config.json and safetensors")
+        install_converter()
+        click.echo(converted(source, weight_format, output=output))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 _TABLE = re.compile(r"(<!-- options of ([\w.]+):(\w+) -->\n).*?(<!-- end of options -->\n)", re.DOTALL)
 
@@ -23,15 +24,13 @@ def rewrite(text: str) -> str:
 
 def _table(module: str, name: str) -> str:
     options: type[BaseModel] = getattr(importlib.import_module(module), name)
-    rows = [
-        f"| `{key}` | {_default(field.default)} | {field.description} |\n"
-        for key, field in options.model_fields.items()
-    ]
+    rows = [f"| `{key}` | {_default(field)} | {field.description} |\n" for key, field in options.model_fields.items()]
     return "| Option | Default | Meaning |\n|---|---|---|\n" + "".join(rows)
 
 
-def _default(value: object) -> str:
-    """A default, unless it is as good as none."""
+def _default(field: FieldInfo) -> str:
+    """A default, unless there is none or one that is as good as none."""
+    value = None if field.is_required() else field.default
     nothing = value is None or isinstance(value, BaseModel) or (not value and isinstance(value, str | list | dict))
     return "" if nothing else f"`{json.dumps(value)}`"
 

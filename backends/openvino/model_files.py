@@ -10,6 +10,7 @@ from specserve.backends.catalogue import CATALOGUE
 from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.fast_tokenizer import tokenizer_from_json
 from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf, read_json
+from specserve.backends.openvino.conversion import is_convertible
 from specserve.backends.weights import SCHEME, cache_dir
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def makes_embeddings(source: str) -> bool:
             return False
         if read_json(path / "config.json").get("model_type") == "bert":
             return True
-        raise BackendLoadError(f"{path} holds neither {_MODEL} nor a BERT with config.json")
+        if is_convertible(path):
+            return False
+        raise BackendLoadError(f"{path} holds neither {_MODEL} nor a model with config.json and safetensors")
     if not path.exists():
         raise BackendLoadError(f"there is no file or directory {path}")
     if path.suffix != ".gguf":

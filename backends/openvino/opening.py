@@ -19,22 +19,18 @@ if TYPE_CHECKING:
 _MODEL = "openvino_model.xml"
 
 
-def open_pipeline(
-    order: dict[str, Any],
-) -> tuple[openvino_genai.ContinuousBatchingPipeline, Callable[[], GrammarCompiler]]:
-    """Open an OpenVINO model, and say what opens a compiler of grammars for it.
+Opened = tuple["openvino_genai.ContinuousBatchingPipeline", Callable[[], GrammarCompiler]]
 
-    A GGUF file is converted on the way and saved, so that the next start is quick.
-    """
+
+def open_pipeline(order: dict[str, Any]) -> Opened:
+    """Open an OpenVINO model, and say what opens a compiler of grammars for it."""
     import openvino_genai
 
     scheduler = openvino_genai.SchedulerConfig()
     for name, value in order["scheduler"].items():
         setattr(scheduler, name, value)
 
-    def open_path(
-        path: Path, **properties: object
-    ) -> tuple[openvino_genai.ContinuousBatchingPipeline, Callable[[], GrammarCompiler]]:
+    def open_path(path: Path, /, **properties: object) -> Opened:
         # The server tokenizes; the engine only needs to know its tokens, for grammars.
         tokenizer, tokens = engine_tokenizer(order["vocabulary"], path / _MODEL)
         pipeline = openvino_genai.ContinuousBatchingPipeline(
@@ -42,6 +38,11 @@ def open_pipeline(
         )
         return pipeline, functools.partial(GrammarCompiler, tokenizer, tokens)
 
+    return _open_any(order, open_path)
+
+
+def _open_any(order: dict[str, Any], open_path: Callable[..., Opened]) -> Opened:
+    """Open a folder, or a GGUF file, which is converted on the way and saved, so that the next start is quick."""
     model = Path(order["model"])
     if model.is_dir():
         return open_path(model)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from specserve.backends.openvino.conversion import DEFAULT_WEIGHT_FORMAT, WeightFormat
 from specserve.backends.options import Options
 
 
@@ -30,6 +31,10 @@ class TextOptions(Options):
     tokenizer: Annotated[
         str | None, Field(min_length=1, description="A tokenizer.json instead of the model's own tokenizer.")
     ] = None
+
+    weight_format: Annotated[
+        WeightFormat, Field(description="Number format of the weights, where a Hugging Face model is converted.")
+    ] = DEFAULT_WEIGHT_FORMAT
 
     def scheduler(self) -> dict[str, int | bool]:
         """The fields of the engine's SchedulerConfig."""

