@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.openvino.adapters import adapter_config
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
@@ -38,7 +39,10 @@ def open_pipeline(order: dict[str, Any]) -> Opened:
         )
         return pipeline, functools.partial(GrammarCompiler, tokenizer, tokens)
 
-    return _open_any(order, open_path)
+    more: dict[str, object] = {}
+    if order["adapters"]:
+        more["adapters"] = adapter_config(order["adapters"], Path(order["model"]))
+    return _open_any(order, functools.partial(open_path, **more))
 
 
 def _open_any(order: dict[str, Any], open_path: Callable[..., Opened]) -> Opened:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from specserve.backends.openvino.adapters import AdapterOptions
 from specserve.backends.openvino.conversion import DEFAULT_WEIGHT_FORMAT, WeightFormat
 from specserve.backends.options import Options
 
@@ -32,6 +33,9 @@ class TextOptions(Options):
         str | None, Field(min_length=1, description="A tokenizer.json instead of the model's own tokenizer.")
     ] = None
 
+    adapters: list[AdapterOptions] = Field(
+        default=[], description="LoRA adapters, all in effect in all answers; see below."
+    )
     weight_format: Annotated[
         WeightFormat, Field(description="Number format of the weights, where a Hugging Face model is converted.")
     ] = DEFAULT_WEIGHT_FORMAT

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.model_files import ModelFiles
+from specserve.backends.openvino.adapters import Adapter, read_adapter
 from specserve.backends.openvino.conversion import converted, is_convertible
 from specserve.backends.openvino.model_files import read_files
 from specserve.backends.weights import resolve
@@ -30,3 +32,17 @@ def find_model(source: str, options: TextOptions, abandon: threading.Event) -> M
     if path.is_dir() and is_convertible(path):
         path = converted(path, options.weight_format, abandon=abandon)
     return read_files(path, options)
+
+
+def find_adapters(files: ModelFiles, options: TextOptions) -> list[Adapter]:
+    """Read the adapters that the model is to have.
+
+    Raises:
+        BackendLoadError: One cannot be read, or the model can have none.
+    """
+    if options.adapters and not files.path.is_dir():
+        raise BackendLoadError(
+            "a GGUF file names no layers, which adapters need: convert the Hugging Face model instead",
+            key=("options", "adapters"),
+        )
+    return [read_adapter(adapter) for adapter in options.adapters]

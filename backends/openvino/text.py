@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.metadata
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.model_files import ModelFiles
 from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.openvino.adapters import Adapter
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
-from specserve.backends.openvino.sources import find_model
+from specserve.backends.openvino.sources import find_adapters, find_model
 from specserve.backends.openvino.vocabulary import described
 from specserve.backends.options import parse_options
 
@@ -64,6 +66,7 @@ class OpenVINOText(LocalBackend):
         abandon = threading.Event()
         try:
             files = await asyncio.to_thread(find_model, self.settings.source, self._options, abandon)
+            adapters = find_adapters(files, self._options)
         except BaseException:
             abandon.set()
             if spawned is not None:
@@ -71,7 +74,9 @@ class OpenVINOText(LocalBackend):
             raise
         if not files.end_ids:
             self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
-        order = self._order(files)
+        if adapters:
+            self.features -= {"top_logprobs"}  # the scorer reads the model without them
+        order = self._order(files, adapters)
 
         def launch(spawned: Spawned | None = None) -> Coroutine[Any, Any, EngineProcess]:
             return EngineProcess.start(order, spawned or Spawned(_WORKER), "OpenVINO")
@@ -93,12 +98,13 @@ class OpenVINOText(LocalBackend):
         """The engine's process, and the scorer's if it runs."""
         return self._engine.pids if isinstance(self._engine, OpenVINOEngine) else ()
 
-    def _order(self, files: ModelFiles) -> dict[str, object]:
+    def _order(self, files: ModelFiles, adapters: list[Adapter]) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""
         path, version = files.path, importlib.metadata.version("openvino")
         return {
             "model": str(path.absolute()),
             "save_to": None if path.is_dir() else str(converted_dir(path, version)),
+            "adapters": [dataclasses.asdict(adapter) | {"path": str(adapter.path)} for adapter in adapters],
             "device": self._options.device,
             "scheduler": self._options.scheduler(),
             "properties": self._options.properties(),

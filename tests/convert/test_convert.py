@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from servers import running
 
 from specserve.backends.base import ModelSettings
+from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.engine import Sampling
 from specserve.backends.openvino.conversion import converted
 from specserve.backends.openvino.converter import converter, install_converter
@@ -22,6 +25,7 @@ from specserve.backends.openvino.text import OpenVINOText
 TINY = Path(__file__).with_name("tiny.py")
 PROMPT = [2, 70, 71, 72, 80, 81, 3]
 COUNT = 24
+PARTS = {"self_attn.q_proj": (64, 64), "self_attn.v_proj": (32, 64), "mlp.down_proj": (64, 96)}
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +46,22 @@ def llama(python, tmp_path_factory):
 @pytest.fixture(scope="session")
 def fp16(llama):
     return converted(llama, "fp16")
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory):
+    """As PEFT writes it, with random matrices."""
+    folder = tmp_path_factory.mktemp("adapter")
+    random = np.random.default_rng(0)
+    matrices = {}
+    for name, (rows, columns) in PARTS.items():
+        layer = f"base_model.model.model.layers.1.{name}"
+        matrices[f"{layer}.lora_A.weight"] = random.normal(0, 0.3, (4, columns)).astype(np.float32)
+        matrices[f"{layer}.lora_B.weight"] = random.normal(0, 0.3, (rows, 4)).astype(np.float32)
+    save_file(matrices, folder / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "target_modules": list(PARTS)}
+    (folder / "adapter_config.json").write_text(json.dumps(about))
+    return folder
 
 
 def convert(*arguments):
@@ -98,6 +118,25 @@ def test_a_directory_is_converted_on_first_use_and_answers_as_before(python, lla
         answer = client.post("/v1/chat/completions", json=asked)
         assert (answer.status_code, answer.json()["usage"]["prompt_tokens"]) == (httpx.codes.OK, 5)
     assert greedy(llama, weight_format="fp16")[0] == reference(python, llama)
+
+
+def test_an_adapter_counts_as_it_was_trained(python, llama, fp16, adapter):
+    plain, _ = greedy(fp16)
+    changed, features = greedy(fp16, adapters=[{"path": str(adapter)}])
+    assert changed == reference(python, llama, adapter) != plain
+    assert "top_logprobs" not in features
+    assert greedy(fp16, adapters=[{"path": str(adapter), "alpha": 0}])[0] == plain
+
+
+def test_an_adapter_for_another_model_stops_the_start(fp16, adapter, tmp_path):
+    shapes = {"lora_A": (4, 64), "lora_B": (64, 4)}
+    layer = "base_model.model.model.layers.7.self_attn.q_proj"
+    save_file(
+        {f"{layer}.{name}.weight": np.ones(shape, np.float32) for name, shape in shapes.items()},
+        tmp_path / "other.safetensors",
+    )
+    with pytest.raises(BackendLoadError, match=r"layers\.7\.self_attn\.q_proj', which this model does not have"):
+        greedy(fp16, adapters=[{"path": str(tmp_path / "other.safetensors")}])
 
 
 def test_what_is_interrupted_leaves_nothing_that_counts(llama, tmp_path):
