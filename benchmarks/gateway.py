@@ -18,10 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psutil
 import uvloop
 from client import Sample, load
-from side_by_side import Spread, bind_to_core, free_port, machine, ratios, server, write
+from side_by_side import Spread, bind_to_core, free_port, machine, processor_seconds, ratios, server, write
 
 STUB = Path(__file__).parent / "apps" / "upstream_stub.py"
 MESSAGES = [
@@ -50,13 +49,6 @@ def litellm(program: str, folder: Path, port: int, upstream: str) -> list[str]:
     settings = {"dangerously_permit_weak_or_unset_master_key": True}  # neither side asks for a key
     config.write_text(json.dumps({"model_list": models, "general_settings": settings}))
     return [program, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-
-
-def processor_seconds(pid: int) -> float:
-    """What a process and its children have used so far."""
-    whole = psutil.Process(pid)
-    times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
 
 
 async def measure(

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "performance"
 _PATIENCE = 120.0
 
@@ -90,6 +92,13 @@ def bind_to_core(core: int | None, pid: int = 0) -> None:
     """Bind a process, by default this one, to one processor; nothing where that cannot be done."""
     if core is not None and hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > core:
         os.sched_setaffinity(pid, {core})
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process and its children have used so far."""
+    whole = psutil.Process(pid)
+    times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _listens(port: int) -> bool:
