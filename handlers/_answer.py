@@ -25,7 +25,6 @@ from specserve.handlers._sse import EventStream, event, until_disconnect
 Body = TypeVar("Body", bound=BaseModel)
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 Chunk_contra = TypeVar("Chunk_contra", contravariant=True)
-Item = TypeVar("Item")
 
 
 class Fold(Protocol[Chunk_contra]):
@@ -83,16 +82,9 @@ async def streamed(
     include_usage: bool,
 ) -> Response:
     """Answer with the chunks as events. An error before the first chunk is still a plain response."""
-    admitted = _admitted(model, chunks)
-    first = await until_disconnect(request.receive, anext(admitted))
-    return EventStream(_events(request, first, admitted, include_usage=include_usage))
-
-
-async def _admitted(model: ServedModel, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
-    """The chunks, generated while one of the model's slots is held."""
-    async with model.admission.slot(), aclosing(items):
-        async for item in items:
-            yield item
+    events = _events(request, model, chunks, include_usage=include_usage)
+    first = await until_disconnect(request.receive, anext(events))
+    return EventStream(first, events)
 
 
 async def _fold_admitted(
@@ -112,15 +104,17 @@ async def _fold_admitted(
 
 async def _events(
     request: Request,
-    first: Chunk | EncodedEvents | EncodedAnswer,
-    rest: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    model: ServedModel,
+    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
     *,
     include_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
-    """The events; the usage chunk only for those who asked, and then `usage` in every chunk."""
-    async with aclosing(rest):
-        chunk: Chunk | EncodedEvents | EncodedAnswer | None = first
-        while chunk is not None:
+    """The events, generated while one of the model's slots is held.
+
+    The usage chunk is only for those who asked, and then `usage` is in every chunk.
+    """
+    async with model.admission.slot(), aclosing(chunks):
+        async for chunk in chunks:
             if isinstance(chunk, EncodedEvents):
                 _note_usage(request, chunk.usage)
                 if chunk.data:
@@ -135,7 +129,6 @@ async def _events(
                 _note_usage(request, chunk.usage)
                 if include_usage:
                     yield event(encode(chunk))
-            chunk = await anext(rest, None)
 
 
 def encoded_response(request: Request, answer: EncodedAnswer) -> Response:

@@ -33,12 +33,13 @@ class EventStream(Response):
     """A stream of events that ends with ``data: [DONE]``, or, after the first byte, with an error and without it.
 
     Args:
-        events: Each one or several events, made by `event` or encoded alike. Closed when the stream ends, for whatever
-            reason.
+        first: What goes out first: one or several events, made by `event` or encoded alike.
+        events: What follows, of the same kind. Closed when the stream ends, for whatever reason.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__()
+        self._first = first
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,6 +50,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         async with aclosing(self._events) as events:
             try:
+                await send({"type": "http.response.body", "body": self._first, "more_body": True})
                 async for data in events:
                     await send({"type": "http.response.body", "body": data, "more_body": True})
             except APIError as error:
