@@ -17,6 +17,7 @@ from specserve.backends.served_model import ServedModel
 # Strings, so that naming a backend imports nothing. A stranger's "package.module:callable" works the same way.
 BACKENDS: dict[str, str] = {
     "echo": "specserve.backends.echo:Echo",
+    "huggingface": "specserve.backends.huggingface:open_model",
     "openvino": "specserve.backends.openvino:open_model",
     "upstream": "specserve.backends.upstream.backend:Upstream",
     "watsonx": "specserve.backends.watsonx:open_model",

@@ -30,7 +30,7 @@ def _table(module: str, name: str) -> str:
 
 def _default(field: FieldInfo) -> str:
     """A default, unless there is none or one that is as good as none."""
-    value = None if field.is_required() else field.default
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
     nothing = value is None or isinstance(value, BaseModel) or (not value and isinstance(value, str | list | dict))
     return "" if nothing else f"`{json.dumps(value)}`"
 

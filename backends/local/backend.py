@@ -59,9 +59,9 @@ class LocalBackend(Backend):
     Attributes:
         features: Request parameters that the engine gives effect to, of those in `Sampling`: ``temperature``,
             ``top_p``, ``top_k``, ``min_p``, ``repetition_penalty``, ``presence_penalty``, ``frequency_penalty``,
-            ``seed``, ``min_tokens``, ``ignore_eos``, ``logprobs``; ``response_format`` and ``tools`` if it holds to a
-            grammar; and ``top_logprobs`` if its outputs are
-            `RankedOutput`. May be set on the instance by `open_engine`.
+            ``logit_bias``, ``seed``, ``min_tokens``, ``ignore_eos``, ``logprobs``; ``response_format`` and ``tools``
+            if it holds to a grammar; and ``top_logprobs`` if its outputs are `RankedOutput`. May be set on the instance
+            by `open_engine`.
     """
 
     features: frozenset[str] = frozenset()
@@ -208,6 +208,7 @@ class LocalBackend(Backend):
             default_limit=None,
             alternatives=alternatives,
             context_length=self.context_length,
+            vocabulary=self.engine.tokenizer.size,
             param=param,
             engine_ranks="top_logprobs" in self.features,
             thinking=prompt.thinking,
@@ -227,6 +228,7 @@ class LocalBackend(Backend):
             default_limit=plan.DEFAULT_COMPLETION_TOKENS,
             alternatives=plan.completion_alternatives(asked, engine_ranks=ranks),
             context_length=self.context_length,
+            vocabulary=self.engine.tokenizer.size,
             param="prompt",
             echoed=[self._text(prompt) for prompt in listed(asked["prompt"])] if asked["echo"] else (),
             candidates=plan.candidates(asked, engine_scores="logprobs" in self.features),

@@ -25,6 +25,7 @@ class Sampling:
         repetition_penalty: Divides logits of tokens seen before; 1 is off.
         presence_penalty: Subtracted once from the logits of tokens generated before.
         frequency_penalty: Subtracted per occurrence.
+        logit_bias: Token ids and what is added to their logits.
         seed: Same seed, same request, same answer; None draws a fresh one.
         ignore_eos: Go on after end of sequence.
         stop: Strings that end the answer. An engine may use them to end early; cutting the text is done by the caller.
@@ -44,6 +45,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()

@@ -131,16 +131,30 @@ def tokenizer_from_json(path: Path) -> FastTokenizer:
     Raises:
         BackendLoadError: It cannot be read, or does not tell the bytes of its tokens.
     """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise BackendLoadError(f"cannot read {path}: {error.strerror}") from error
+    return tokenizer_from_text(text, str(path))
+
+
+def tokenizer_from_text(text: str, name: str) -> FastTokenizer:
+    """As `tokenizer_from_json`, of what stands in such a file.
+
+    Args:
+        text: JSON.
+        name: Where it comes from, for people.
+
+    Raises:
+        BackendLoadError: It is no tokenizer, or does not tell the bytes of its tokens.
+    """
     import tokenizers
 
     try:
-        text = path.read_text("utf-8")
         described = json.loads(text)
         built = tokenizers.Tokenizer.from_str(text)
-    except OSError as error:
-        raise BackendLoadError(f"cannot read {path}: {error.strerror}") from error
     except Exception as error:
-        raise BackendLoadError(f"{path} is not a tokenizer: {error}") from error
+        raise BackendLoadError(f"{name} is not a tokenizer: {error}") from error
     built.no_truncation()
     built.no_padding()
     kinds = set(_types(described.get("decoder")) + _types(described.get("pre_tokenizer")))
@@ -149,7 +163,7 @@ def tokenizer_from_json(path: Path) -> FastTokenizer:
     elif kinds & {"ByteFallback", "Metaspace"}:
         to_bytes = _from_sentencepiece
     else:
-        raise BackendLoadError(f"{path} is neither a byte-level nor a SentencePiece tokenizer")
+        raise BackendLoadError(f"{name} is neither a byte-level nor a SentencePiece tokenizer")
     vocabulary = built.get_vocab(with_added_tokens=True)
     pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
     for token, token_id in vocabulary.items():

@@ -23,6 +23,9 @@ DEFAULT_COMPLETION_TOKENS = 16
 _MOST_CHOICES = 1024
 """Sequences of one request. `n` is at most 128 by the spec, the number of prompts has no limit there."""
 
+_MOST_DIGITS = 10
+"""Of a token id. Longer numbers are not even read."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -146,6 +149,7 @@ def make_plan(
     default_limit: int | None,
     alternatives: int | None,
     context_length: int,
+    vocabulary: int,
     param: str,
     echoed: Sequence[str] = (),
     candidates: int = 0,
@@ -161,6 +165,7 @@ def make_plan(
         default_limit: Most tokens where the client said nothing; None for all that the context leaves.
         alternatives: See `Plan`.
         context_length: Of the model.
+        vocabulary: Token ids of the model are below this.
         param: Name of the parameter that the prompts came from.
         echoed: For each prompt, text to begin its answers with; or empty.
         candidates: See `Plan`.
@@ -175,11 +180,19 @@ def make_plan(
     if max(n, candidates) * len(prompts) > _MOST_CHOICES:
         raise InvalidRequest(f"One request can have at most {_MOST_CHOICES} choices.", param=param)
     scored, ranked = alternatives is not None or candidates > 0, alternatives is not None and engine_ranks
+    logit_bias = _logit_bias(asked["logit_bias"] or {}, vocabulary)
     jobs = []
     for at, prompt in enumerate(prompts):
         room = _room(len(prompt), limit, context_length, param)
         max_tokens = min(room, default_limit or room) if limit is None else limit
-        sampling = _sampling(asked, max_tokens, logprobs=scored, ranked=ranked, rank_prompt=ranked and bool(echoed))
+        sampling = _sampling(
+            asked,
+            max_tokens,
+            logit_bias=logit_bias,
+            logprobs=scored,
+            ranked=ranked,
+            rank_prompt=ranked and bool(echoed),
+        )
         jobs.append(Job(prompt, sampling, echoed[at] if echoed else None))
     return Plan(jobs, n, alternatives, thinking, candidates=candidates, shows_end=bool(echoed))
 
@@ -203,7 +216,13 @@ def _room(prompt_tokens: int, limit: int | None, context_length: int, param: str
 
 
 def _sampling(
-    asked: Mapping[str, Any], max_tokens: int, *, logprobs: bool, ranked: bool, rank_prompt: bool
+    asked: Mapping[str, Any],
+    max_tokens: int,
+    *,
+    logit_bias: tuple[tuple[int, float], ...],
+    logprobs: bool,
+    ranked: bool,
+    rank_prompt: bool,
 ) -> Sampling:
     min_tokens: int = asked["min_tokens"] or 0
     if min_tokens > max_tokens:
@@ -218,6 +237,7 @@ def _sampling(
         repetition_penalty=_given(asked["repetition_penalty"], 1.0),
         presence_penalty=asked["presence_penalty"] or 0.0,
         frequency_penalty=asked["frequency_penalty"] or 0.0,
+        logit_bias=logit_bias,
         seed=asked["seed"],
         ignore_eos=bool(asked["ignore_eos"]),
         stop=_stop(asked["stop"]),
@@ -226,6 +246,15 @@ def _sampling(
         rank_prompt=rank_prompt,
         streamed=bool(asked["stream"]),
     )
+
+
+def _logit_bias(asked: Mapping[str, Any], vocabulary: int) -> tuple[tuple[int, float], ...]:
+    biases = []
+    for name, value in asked.items():
+        if not (name.isascii() and name.isdigit()) or len(name) > _MOST_DIGITS or int(name) >= vocabulary:
+            raise InvalidRequest(f"Names in 'logit_bias' are token ids, below {vocabulary}.", param="logit_bias")
+        biases.append((int(name), float(plain(value))))
+    return tuple(biases)
 
 
 def _given(value: float | None, default: float) -> float:

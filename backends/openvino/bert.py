@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import BackendLoadError
+from specserve.backends.local.sentence_modules import read_modules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import openvino
-
-_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 
 @dataclass(frozen=True)
@@ -57,33 +56,19 @@ class BertShape:
             raise BackendLoadError(f"{directory}: position embeddings of type {position!r} are not supported")
         if (activation := config.get("hidden_act", "gelu")) not in {"gelu", "gelu_new"}:
             raise BackendLoadError(f"{directory}: activation {activation!r} is not supported")
-        modules = directory / "modules.json"
-        steps = _read_json(modules) if modules.exists() else []
-        pooling, normalize = "mean", False
-        for step in steps:
-            match step["type"].rpartition(".")[2]:
-                case "Transformer":
-                    pass
-                case "Pooling":
-                    pooling = _pooling(directory / step["path"] / "config.json")
-                case "Normalize":
-                    normalize = True
-                case other:
-                    raise BackendLoadError(f"{modules}: a step of type {other!r} is not supported")
-        sentence = directory / "sentence_bert_config.json"
+        modules = read_modules(directory, ("mean", "cls"))
         positions = config["max_position_embeddings"]
-        intended = _read_json(sentence).get("max_seq_length") if sentence.exists() else None
         return cls(
             layers=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
             hidden=config["hidden_size"],
             vocabulary=config["vocab_size"],
             positions=positions,
-            max_length=min(intended or positions, positions),
+            max_length=min(modules.max_length or positions, positions),
             epsilon=config.get("layer_norm_eps", 1e-12),
             activation=activation,
-            pooling=pooling,
-            normalize=normalize,
+            pooling=modules.pooling,
+            normalize=modules.normalize,
         )
 
 
@@ -92,14 +77,6 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BackendLoadError(f"{path}: cannot be read: {error}") from error
-
-
-def _pooling(path: Path) -> str:
-    config = _read_json(path)
-    modes = [name for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        raise BackendLoadError(f"{path}: pooling by {' and '.join(modes) or 'nothing'} is not supported")
-    return _POOLINGS[modes[0]]
 
 
 def build(directory: Path, shape: BertShape) -> openvino.Model:

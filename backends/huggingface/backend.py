@@ -1,0 +1,105 @@
+"""One model on transformers: finds out what kind it is when it starts, and leaves the rest to text or embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+from typing import TYPE_CHECKING
+
+from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
+from specserve.backends.errors import Unavailable
+from specserve.backends.huggingface import source
+from specserve.backends.huggingface.embeddings import HuggingFaceEmbeddings
+from specserve.backends.huggingface.options import HuggingFaceOptions
+from specserve.backends.huggingface.order import WORKER
+from specserve.backends.huggingface.text import HuggingFaceText
+from specserve.backends.local.process import Spawned
+from specserve.backends.options import parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from specserve.backends.base import Call, EncodedAnswer, EncodedEvents
+    from specserve.generated.models import (
+        CreateChatCompletionRequest,
+        CreateChatCompletionStreamResponse,
+        CreateCompletionRequest,
+        CreateCompletionResponse,
+        CreateEmbeddingRequest,
+        CreateEmbeddingResponse,
+    )
+
+
+class HuggingFace(Backend):
+    """A model from a directory, a GGUF file, or the Hugging Face hub."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self._options = parse_options(HuggingFaceOptions, settings.options)
+        source.check(settings.source)
+        self._spawned: Spawned | None = None
+        self._inner: HuggingFaceText | HuggingFaceEmbeddings | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do."""
+        return self._model.capabilities
+
+    def prepare(self) -> None:
+        """Start the engine process, which takes seconds to import its libraries."""
+        self._spawned = Spawned(WORKER)
+
+    async def start(self) -> None:
+        """Fetch the model if need be, see what it is, and open it."""
+        for library in ("huggingface_hub", "tokenizers"):  # light; the process will tell of torch and transformers
+            importlib.import_module(library)
+        given_up = threading.Event()
+        code = self._options.trust_remote_code
+        try:
+            path = await asyncio.to_thread(source.resolve, self.settings.source, code=code, abandon=given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+        kind = HuggingFaceEmbeddings if source.makes_embeddings(path) else HuggingFaceText
+        spawned, self._spawned = self._spawned or Spawned(WORKER), None
+        self._inner = kind(self.settings, self._options, path, spawned)
+        await self._inner.start()
+
+    async def stop(self) -> None:
+        """Stop the engine, also one that was prepared and never opened."""
+        if self._spawned is not None:
+            self._spawned.end()
+            self._spawned = None
+        if self._inner is not None:
+            await self._inner.stop()
+
+    def load(self) -> Load:
+        """What the engine says; nothing before it is open."""
+        return Load() if self._inner is None else self._inner.load()
+
+    def processes(self) -> Sequence[int]:
+        """The engine's process."""
+        return () if self._inner is None else self._inner.processes()
+
+    def chat(
+        self, request: CreateChatCompletionRequest, call: Call
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
+        """See `Backend.chat`."""
+        return self._model.chat(request, call)
+
+    def complete(
+        self, request: CreateCompletionRequest, call: Call
+    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents | EncodedAnswer, None]:
+        """See `Backend.complete`."""
+        return self._model.complete(request, call)
+
+    async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse | EncodedAnswer:
+        """See `Backend.embed`."""
+        return await self._model.embed(request)
+
+    @property
+    def _model(self) -> HuggingFaceText | HuggingFaceEmbeddings:
+        if self._inner is None:
+            raise Unavailable("This model is not loaded.")
+        return self._inner

@@ -1,0 +1,114 @@
+"""Chat and completions on transformers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specserve.backends.base import ModelSettings
+from specserve.backends.errors import BackendLoadError
+from specserve.backends.huggingface.order import LIBRARY, WORKER, order
+from specserve.backends.local.backend import LocalBackend
+from specserve.backends.local.engine import Sampling
+from specserve.backends.local.fast_tokenizer import tokenizer_from_json, tokenizer_from_text
+from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf
+from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.process_engine import ProcessEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from specserve.backends.huggingface.options import HuggingFaceOptions
+
+
+class HuggingFaceEngine(ProcessEngine):
+    """The process of one text model."""
+
+    def config(self, sampling: Sampling) -> Mapping[str, Any]:
+        """All that is asked; stop strings are looked for on this side."""
+        asked = {field.name: getattr(sampling, field.name) for field in fields(sampling)}
+        del asked["grammar"], asked["seed"], asked["stop"]
+        return asked | {"vocabulary": self.tokenizer.size}
+
+
+class HuggingFaceText(LocalBackend):
+    """A causal language model.
+
+    Args:
+        settings: The model.
+        options: Its options.
+        path: A directory or a GGUF file.
+        spawned: The process to open it in.
+    """
+
+    features = frozenset(
+        {
+            "frequency_penalty",
+            "ignore_eos",
+            "logit_bias",
+            "logprobs",
+            "min_p",
+            "min_tokens",
+            "n",
+            "presence_penalty",
+            "repetition_penalty",
+            "seed",
+            "stop",
+            "temperature",
+            "top_k",
+            "top_logprobs",
+            "top_p",
+        }
+    )
+
+    def __init__(self, settings: ModelSettings, options: HuggingFaceOptions, path: Path, spawned: Spawned) -> None:
+        super().__init__(settings)
+        self._options = options
+        self._path = path
+        self._spawned: Spawned | None = spawned
+
+    async def open_engine(self) -> HuggingFaceEngine:
+        """Let the process open the model, and read the model's files."""
+        spawned, self._spawned = self._spawned, None
+        described = order(self._path, self._options, "text")
+
+        async def launch(spawned: Spawned | None = None) -> EngineProcess:
+            return await EngineProcess.start(described, spawned or Spawned(WORKER), LIBRARY)
+
+        first = await launch(spawned)
+        try:
+            files = await asyncio.to_thread(self._files, first.ready.get("tokenizer"))
+        except BaseException:
+            await first.stop(patience=0)
+            raise
+        engine = HuggingFaceEngine(files, launch)
+        await engine.start(_done(first))
+        return engine
+
+    async def stop(self) -> None:
+        """Stop the engine, also one that was never opened."""
+        await super().stop()
+        if self._spawned is not None:
+            self._spawned.end()
+            self._spawned = None
+
+    def processes(self) -> tuple[int, ...]:
+        """The engine's process."""
+        return self._engine.pids if isinstance(self._engine, HuggingFaceEngine) else ()
+
+    def _files(self, tokenizer: str | None) -> ModelFiles:
+        options, path = self._options, self._path
+        custom = tokenizer_from_json(Path(options.tokenizer).expanduser()) if options.tokenizer else None
+        if not path.is_dir():
+            return read_gguf(path, custom, options.context_length)
+        if custom is None and tokenizer is not None:
+            custom = tokenizer_from_text(tokenizer, str(path))
+        if custom is None:
+            raise BackendLoadError(f"{path} has no tokenizer that could be read; give one by the option 'tokenizer'")
+        return read_directory(path, custom, options.context_length)
+
+
+async def _done(process: EngineProcess) -> EngineProcess:
+    return process
