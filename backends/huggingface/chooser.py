@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from specserve.backends.huggingface.grammars import Matcher
+
 ALTERNATIVES = 20
 """What the API can show."""
 
@@ -27,10 +29,19 @@ class Chooser:
         seed: Of its random numbers.
         prompt: Token ids.
         end_ids: Tokens that end it.
+        matcher: Knows what may come next, if a grammar says so.
     """
 
-    def __init__(self, config: dict[str, Any], seed: int, prompt: Sequence[int], end_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        seed: int,
+        prompt: Sequence[int],
+        end_ids: Sequence[int],
+        matcher: Matcher | None = None,
+    ) -> None:
         self.config = config
+        self._matcher = matcher
         self._seed = seed
         self._prompt = prompt
         self._end_ids = list(end_ids)
@@ -68,7 +79,7 @@ class Chooser:
         penalised = config["presence_penalty"] or config["frequency_penalty"]
         repeated = config["repetition_penalty"] != 1
         ending = len(self._generated) < config["min_tokens"] and self._end_ids
-        if not (penalised or repeated or ending or config["logit_bias"]):
+        if not (penalised or repeated or ending or config["logit_bias"] or self._matcher):
             return logits
         logits = logits.clone()
         if repeated:
@@ -84,6 +95,8 @@ class Chooser:
                 logits[token] += bias
         if ending:
             logits[[token for token in self._end_ids if token < len(logits)]] = float("-inf")
+        if self._matcher is not None:
+            self._matcher.forbid(logits)
         return logits
 
     def _choice(self, logits: torch.Tensor) -> int:
@@ -116,6 +129,8 @@ class Chooser:
 
     def _take(self, token: int) -> None:
         self._generated.append(token)
+        if self._matcher is not None:
+            self._matcher.take(token)
         if self._counts is not None:
             self._counts[token] += 1
         if self._seen is not None:

@@ -16,6 +16,7 @@ from specserve.backends.local.fast_tokenizer import tokenizer_from_json, tokeniz
 from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf
 from specserve.backends.local.process import EngineProcess, Spawned
 from specserve.backends.local.process_engine import ProcessEngine
+from specserve.backends.local.vocabulary import described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,9 +55,11 @@ class HuggingFaceText(LocalBackend):
             "n",
             "presence_penalty",
             "repetition_penalty",
+            "response_format",
             "seed",
             "stop",
             "temperature",
+            "tools",
             "top_k",
             "top_logprobs",
             "top_p",
@@ -72,17 +75,24 @@ class HuggingFaceText(LocalBackend):
     async def open_engine(self) -> HuggingFaceEngine:
         """Let the process open the model, and read the model's files."""
         spawned, self._spawned = self._spawned, None
-        described = order(self._path, self._options, "text")
+        told = order(self._path, self._options, "text")
 
-        async def launch(spawned: Spawned | None = None) -> EngineProcess:
-            return await EngineProcess.start(described, spawned or Spawned(WORKER), LIBRARY)
-
-        first = await launch(spawned)
+        first = await EngineProcess.start(told, spawned or Spawned(WORKER), LIBRARY)
         try:
             files = await asyncio.to_thread(self._files, first.ready.get("tokenizer"))
         except BaseException:
             await first.stop(patience=0)
             raise
+        vocabulary = {"vocabulary": described(files.tokenizer)}
+        first.send(vocabulary)
+
+        async def launch() -> EngineProcess:
+            process = await EngineProcess.start(told, Spawned(WORKER), LIBRARY)
+            process.send(vocabulary)
+            return process
+
+        if not files.end_ids:
+            self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
         engine = HuggingFaceEngine(files, launch)
         await engine.start(_done(first))
         return engine

@@ -9,6 +9,7 @@ from collections import deque
 from typing import IO, TYPE_CHECKING, Any
 
 from specserve.backends.huggingface.chooser import Chooser
+from specserve.backends.huggingface.grammars import Grammars, Matcher
 from specserve.backends.huggingface.opening import open_model
 from specserve.backends.huggingface.paged import PagedRunner
 from specserve.backends.huggingface.scoring import Scoring
@@ -42,6 +43,8 @@ class TextWorker:
         self._part = order["max_num_batched_tokens"]
         self._scorings: deque[Scoring] = deque()
         self._held_back: dict[int, list[tuple[int, int, dict[str, Any]]]] = {}
+        self._compiling: list[dict[str, Any]] = []
+        self._grammars: Grammars | None = None
         self._begun: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._told = (0, 0.0)
@@ -87,15 +90,24 @@ class TextWorker:
             wait = False
             if message is None:
                 return False
+            if "vocabulary" in message:
+                self._grammars = Grammars(message["vocabulary"], self._inbox.put)
             if "add" in message:
                 self._add(message)
             for sequence_id in message.get("cancel", ()):
                 self._cancel(sequence_id)
 
     def _add(self, message: dict[str, Any]) -> None:
-        message["left"] = set(message["add"])
-        config = message["config"]
-        if config["rank_prompt"]:
+        if "left" not in message:
+            message["left"] = set(message["add"])
+            if message["grammar"] and self._grammars is not None:
+                self._compiling.append(message)
+                self._grammars.put(message)
+                return
+        self._compiling = [each for each in self._compiling if each["left"] is not message["left"]]
+        if "why" in message:
+            self._report([[each, [], [], f"!{message['why']}"] for each in message["left"]])
+        elif message["config"]["rank_prompt"]:
             self._scorings.append(Scoring(self._model, message["prompt"], message))
         else:
             self._begin(message)
@@ -113,10 +125,13 @@ class TextWorker:
             self._start(first, seed, message)
 
     def _start(self, sequence_id: int, seed: int, message: dict[str, Any]) -> None:
-        chooser = Chooser(message["config"], seed, message["prompt"], message["end_ids"])
+        matcher = Matcher(message["compiled"]) if "compiled" in message else None
+        chooser = Chooser(message["config"], seed, message["prompt"], message["end_ids"], matcher)
         self._runner.add(sequence_id, message["prompt"], chooser, message["end_ids"])
 
     def _cancel(self, sequence_id: int) -> None:
+        for message in self._compiling:
+            message["left"].discard(sequence_id)
         for scoring in list(self._scorings):
             left = scoring.request["left"]
             left.discard(sequence_id)

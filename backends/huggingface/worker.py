@@ -6,7 +6,8 @@ error of its requests, not of the server.
 
 It speaks lines of JSON (`local/pipes.py`). The order is `order.py`'s. To it the process answers, beside ``"ready"``,
 for a text model with ``"capacity"``, the most tokens that its KV cache can hold or null, and ``"tokenizer"``, the
-content of a tokenizer.json; then it speaks as `local/process_engine.py` says. For an embedding model see `embedder.py`.
+content of a tokenizer.json; then it speaks as `local/process_engine.py` says, and takes
+``{"vocabulary": ...}`` (`local/vocabulary.py`) ahead of requests. For an embedding model see `embedder.py`.
 """
 
 from __future__ import annotations

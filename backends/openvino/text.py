@@ -12,13 +12,13 @@ from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.model_files import ModelFiles
 from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.vocabulary import described
 from specserve.backends.openvino.adapters import Adapter
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
 from specserve.backends.openvino.sources import find_adapters, find_model
-from specserve.backends.openvino.vocabulary import described
 from specserve.backends.options import parse_options
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the engine must know of the tokenizer to hold to a grammar: the bytes of each token, and nothing else.
+"""Tells the engine the bytes of each token, which it needs to hold to a grammar.
 
 The engine takes them from a detokenizer. One that is made of constants opens in a tenth of a second, where OpenVINO's
 own, made from a GGUF file, takes seconds; what it would answer if it were asked to detokenize does not matter.
@@ -12,33 +12,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.local.reasoning import FORMATS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import openvino_genai
 
-    from specserve.backends.local.fast_tokenizer import FastTokenizer
-
 _LOGITS = "logits"
-_MARKS = frozenset(mark for known in FORMATS for mark in (known.opens, known.closes))
-
-
-def described(tokenizer: FastTokenizer) -> dict[str, object]:
-    """The bytes of all tokens as JSON can hold them."""
-    pieces = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.size)]
-    for text, token_id in tokenizer.control_tokens.items():
-        if text in _MARKS:  # grammars speak of these; what else has no bytes no grammar allows
-            pieces[token_id] = text.encode()
-    return {"bytes": base64.b64encode(b"".join(pieces)).decode(), "lengths": [len(piece) for piece in pieces]}
 
 
 def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> tuple[openvino_genai.Tokenizer, int]:
     """A tokenizer that tells the engine the bytes of its tokens, and can do nothing else; and how many they are.
 
     Args:
-        vocabulary: See `described`.
+        vocabulary: See `local/vocabulary.py`.
         model: The model's openvino_model.xml; where it does not exist yet, its tokens are those of the vocabulary.
     """
     import openvino as ov
