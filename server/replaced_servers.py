@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from specserve.backends.registry import BACKENDS
-
 MODEL, EARLY = "HF_MODEL", "HOTLOAD"
 _OPTIONS = {"TORCH_DTYPE": "dtype", "ATTN_IMPLEMENTATION": "attn_implementation"}
 _ON_TORCH = "huggingface"
@@ -29,26 +27,16 @@ def replaced_settings(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
     """What the variables say, as setting -> (variable, value); empty without `HF_MODEL`.
 
     Raises:
-        ValueError: They ask for what this version cannot do; the message begins with the variable.
+        ValueError: One says what it cannot; the message begins with the variable.
     """
     source = environ.get(MODEL, "").strip()
     if not source:
         return {}
-    table: dict[str, Any] = {"source": source}
     # PyTorch's own names of types are written both ways, `torch.float16` and `float16`.
     options = {option: environ[name].removeprefix("torch.") for name, option in _OPTIONS.items() if environ.get(name)}
-    if _ON_TORCH in BACKENDS:
-        table |= {"backend": _ON_TORCH, "options": options}
-        if not Path(source).expanduser().exists():
-            table["source"] = f"hf:{source.removeprefix('hf:')}"
-    elif options:
-        name = next(name for name in _OPTIONS if environ.get(name))
-        raise ValueError(f"{name} is an option of the backend {_ON_TORCH!r}, which this version does not have")
-    elif not Path(source).expanduser().exists():
-        raise ValueError(
-            f"{MODEL} is no file or directory; to load from the hub takes the backend {_ON_TORCH!r}, "
-            "which this version does not have"
-        )
+    table: dict[str, Any] = {"source": source, "backend": _ON_TORCH, "options": options}
+    if not Path(source).expanduser().exists():
+        table["source"] = f"hf:{source.removeprefix('hf:')}"
     settings: dict[str, tuple[str, Any]] = {"models": (MODEL, [table])}
     early = environ.get(EARLY, "").strip().lower()
     if early and early not in _TRUE | _FALSE:
