@@ -6,7 +6,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from specserve.backends.huggingface.chooser import Chooser
 from specserve.backends.huggingface.grammars import Grammars, Matcher
@@ -15,9 +15,6 @@ from specserve.backends.huggingface.paged import PagedRunner
 from specserve.backends.huggingface.scoring import Scoring
 from specserve.backends.huggingface.single import SingleRunner
 from specserve.backends.local.pipes import send, short
-
-if TYPE_CHECKING:
-    pass
 
 _TICK = 0.05  # seconds between two looks at what the manager holds, while it holds something
 
@@ -105,6 +102,8 @@ class TextWorker:
                 self._grammars.put(message)
                 return
         self._compiling = [each for each in self._compiling if each["left"] is not message["left"]]
+        if not message["left"]:
+            return
         if "why" in message:
             self._report([[each, [], [], f"!{message['why']}"] for each in message["left"]])
         elif message["config"]["rank_prompt"]:

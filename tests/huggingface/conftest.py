@@ -24,12 +24,13 @@ if HERE:
         config.write_text(
             "".join(
                 f'[[models]]\nid = "{name}"\nbackend = "huggingface"\nsource = "{models / folder}"\n{more}'
-                f"options = {{ num_threads = 1 }}\n"
-                for name, folder, more in (
-                    ("tiny-llama", "llama", ""),
-                    ("tiny-opt", "opt", ""),
-                    ("chatty-opt", "opt", 'chat_template = "chatml"\n'),
-                    ("tiny-bert", "bert-mean", ""),
+                f"options = {{ num_threads = 1{options} }}\n"
+                for name, folder, more, options in (
+                    ("tiny-llama", "llama", "", ""),
+                    ("single-llama", "llama", "", ", paged = false"),
+                    ("tiny-opt", "opt", "", ""),
+                    ("chatty-opt", "opt", 'chat_template = "chatml"\n', ""),
+                    ("tiny-bert", "bert-mean", "", ""),
                 )
             )
         )
