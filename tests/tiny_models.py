@@ -12,7 +12,7 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ 'assistant' if message.role == 'assistant' else 'user' }}|>"
     "{{ message.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-LENGTH = 512
+LENGTH = 2048
 SPARE = 13  # rows of the models' tables beyond the last token, as many models have them
 
 

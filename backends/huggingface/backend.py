@@ -52,8 +52,8 @@ class HuggingFace(Backend):
 
     async def start(self) -> None:
         """Fetch the model if need be, see what it is, and open it."""
-        for library in ("huggingface_hub", "tokenizers"):  # light; the process will tell of torch and transformers
-            importlib.import_module(library)
+        for library in ("huggingface_hub", "tokenizers"):  # the process will tell of torch and transformers
+            await asyncio.to_thread(importlib.import_module, library)
         given_up = threading.Event()
         code = self._options.trust_remote_code
         try:

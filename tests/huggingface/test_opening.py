@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import tiny_models
@@ -36,6 +37,30 @@ def greedy(source, prompt=PROMPT, **options):
             await backend.stop()
 
     return asyncio.run(ask())
+
+
+def test_a_cache_that_is_too_small_for_all_makes_some_wait_and_begin_again(models):
+    prompts = [[0, *range(start, start + 20)] for start in range(10, 130, 10)]
+    long = replace(GREEDY, max_tokens=90)
+
+    async def ask():
+        backend = open_model(settings(models / "llama", paged=True, cache_size_gb=0.0003))
+        await backend.start()
+        engine = backend._inner.engine
+
+        async def one(prompt):
+            return [token async for step in engine.generate(prompt, long, 1) for out in step for token in out.token_ids]
+
+        try:
+            return engine._process.ready["capacity"], await asyncio.gather(*map(one, prompts))
+        finally:
+            await backend.stop()
+
+    room, got = asyncio.run(ask())
+    assert 512 < room < len(prompts) * (21 + 90) / 2
+    model = tiny_models.causal(models / "llama")
+    for prompt, ids in zip(prompts, got, strict=True):
+        assert ids == tiny_models.generated(model, prompt, 90, eos_token_id=None)
 
 
 def reference(model):
