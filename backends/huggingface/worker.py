@@ -31,7 +31,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     replies = claim_stdout()
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # The first is read by the hub's library; the second by tqdm, whose bars would stand in the server's log.
+    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
     with contextlib.suppress(ImportError):  # told when the order has come
         import torch
         import transformers  # noqa: F401  takes seconds, in which the server gets ready to say what to open

@@ -1,5 +1,6 @@
 """The kit and schemathesis against the backend."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from specserve.conformance.statuses import BLOCKING
+
 FUZZ = Path(__file__).parents[1] / "server"
 
 
 @pytest.mark.timeout(400)
-def test_the_server_is_conformant(server, tmp_path):
+def test_nothing_is_found_against_the_contract(server, tmp_path):
     done = subprocess.run(
         [
             sys.executable, "-m", "specserve", "conform", f"{server.url}/v1", "--model", "tiny-llama",
@@ -19,7 +22,11 @@ def test_the_server_is_conformant(server, tmp_path):
         ],
         check=False, capture_output=True, text=True, timeout=390,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    results = json.loads((tmp_path / "results.json").read_text())
+    blocking = {row["id"]: row["status"] for row in results["requirements"] if row["status"] in BLOCKING}
+    # A model of random weights need not come to the end of its object before the kit's limit.
+    assert blocking.items() <= {("structured.object", "INCONCLUSIVE")}, done.stdout[-8000:] + done.stderr[-2000:]
+    assert results["counts"]["PASS"] > 200
 
 
 @pytest.mark.timeout(600)

