@@ -126,12 +126,15 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _command() -> str:
+    """How to repeat it; where programs lie is nobody's business."""
+    words = (Path(word).name if word.startswith("/") else word for word in sys.argv)
+    return f"tox run -e benchmarks -- {' '.join(words)}"
+
+
 def write(name: str, found: dict[str, Any]) -> Path:
     """Keep the figures where the documentation shows them."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(
-        json.dumps({"benchmark": name, "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]), **found}, indent=2)
-        + "\n"
-    )
+    path.write_text(json.dumps({"benchmark": name, "command": _command(), **found}, indent=2) + "\n")
     return path

@@ -40,6 +40,7 @@ def opened(weights: Path, options: TextOptions) -> genai.ContinuousBatchingPipel
 def generate(pipeline: genai.ContinuousBatchingPipeline, prompts: list[list[int]], tokens: int) -> dict[str, float]:
     """Generate so many tokens for each prompt, greedily, all at once."""
     config = genai.GenerationConfig(max_new_tokens=tokens, min_new_tokens=tokens, ignore_eos=True, do_sample=False)
+    config.set_eos_token_id(0)  # it insists on one
     begun = time.perf_counter()
     handles = [
         pipeline.add_request(number, ov.Tensor(np.array([prompt], dtype=np.int64)), config)

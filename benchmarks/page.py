@@ -1,0 +1,137 @@
+"""Writes docs/performance/README.md from the figures that lie beside it: ``tox run -e benchmarks -- page``.
+
+A benchmark that has left no figures has no part in the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from side_by_side import RESULTS, Spread
+
+_HEAD = """# Performance
+
+<!-- Made by `tox run -e benchmarks -- page` from the JSON files here; do not edit. -->
+
+Every figure is a ratio of two sides that took turns on one machine in one run: the median over the rounds, with the
+least and the most in brackets. Absolute figures say little about other machines; they are in the JSON files. What is
+compared, and why that is fair, is told in [benchmarks/README.md](../../benchmarks/README.md).
+"""
+
+
+def _spread(found: dict[str, float], digits: int = 2) -> str:
+    return f"{Spread(**found):.{digits}f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+def _http_layer(found: dict[str, Any]) -> str:
+    rows = [
+        (what, _spread(found[kind]["ratio"]), goal, _spread(found[kind]["processor_ratio"]))
+        for kind, what, goal in (
+            ("plain", "plain answers, requests/s over FastAPI's", "1.2"),
+            ("streamed", "streams, events/s over bare Starlette's", "1.0"),
+        )
+    ]
+    head = ("", "Ratio", "Goal", "In processor time")
+    return f"## HTTP layer\n\n{_table(head, rows)}\n![HTTP layer](http_layer.svg)\n"
+
+
+def _gateway(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{kind}, requests/s over LiteLLM's",
+            _spread(found[kind]["ratio"], 1),
+            str(found[kind]["goal"]),
+            _spread(found[kind]["processor_ratio"], 1),
+        )
+        for kind in ("plain", "streamed")
+    ]
+    return f"## Gateway\n\n{_table(('', 'Ratio', 'Goal', 'In processor time'), rows)}"
+
+
+def _engine(found: dict[str, Any]) -> str:
+    parts = ["## Engine\n"]
+    for peer in found["rows"][0]["ratios"]:
+        rows = [
+            (
+                "shared beginning" if row["prompt"] == "shared" else f"{row['prompt']} words",
+                str(row["concurrency"]),
+                *(
+                    _spread(row["ratios"][peer][key])
+                    for key in ("tokens_per_second", "first_token_p50", "first_token_p99", "gap_p50", "gap_p99")
+                ),
+            )
+            for row in found["rows"]
+        ]
+        head = ("Prompt", "At once", "Tokens/s", "First token p50", "p99", "Gap p50", "p99")
+        picture = f"![Engine](engine-{peer.replace(' ', '-')}.svg)"
+        parts.append(f"Ours over those of {peer}; of tokens/s more is better, of times less.\n\n{_table(head, rows)}")
+        parts.append(f"{picture}\n")
+    servers = [
+        (name, f"{told['start_seconds']:.1f} s", f"{told['memory_bytes'] / 2**20:.0f} MiB")
+        for name, told in found["servers"].items()
+    ]
+    parts.append(_table(("", "Warm start to first token", "Most memory"), servers))
+    return "\n".join(parts)
+
+
+def _server_tax(found: dict[str, Any]) -> str:
+    rows = [(str(row["concurrency"]), _spread(row["ratio"]), "0.95") for row in found["rows"]]
+    head = ("At once", "Tokens/s through HTTP over the engine's alone", "Goal")
+    return f"## Server tax\n\n{_table(head, rows)}\n![Server tax](server_tax.svg)\n"
+
+
+def _growth(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{row['size']:,}",
+            f"{row['requests_per_second']['median']:.0f}",
+            f"{row['latency_ms']['50']} ms",
+            f"{row['latency_ms']['99']} ms",
+            f"{row['memory_mib']} MiB" if "memory_mib" in row else f"{row['body_bytes']:,} bytes of body",
+        )
+        for name in ("streams", "prompt_tokens", "messages")
+        for row in found[name]
+    ]
+    head = ("What grows", "To", "Requests/s", "p50", "p99", "")
+    return f"## Growth\n\nOf `echo`, absolute.\n\n{_table(head, rows)}\n![Growth](growth.svg)\n"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    about = found["machine"]
+    return f"{about['processor']}, {about['cores']} cores, Python {about['python']}, load before {about['load_before']}"
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "http_layer": _http_layer,
+    "gateway": _gateway,
+    "engine": _engine,
+    "server_tax": _server_tax,
+    "growth": _growth,
+}
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [_HEAD]
+    for name, part in PARTS.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            parts.append(
+                f"{part(found)}\n`{found['command']}`, {found['arguments']['rounds']} rounds; {_machine(found)}.\n"
+            )
+    page = RESULTS / "README.md"
+    page.write_text("\n".join(parts))
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
