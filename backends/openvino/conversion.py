@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ DEFAULT_WEIGHT_FORMAT: WeightFormat = "int8"
 
 _MODEL = "openvino_model.xml"
 _LOG = "conversion.log"
+_EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt): (.+)")
 
 
 def is_convertible(folder: Path) -> bool:
@@ -138,6 +140,7 @@ def _run(command: Sequence[str], work: Path, abandon: threading.Event | None) ->
 
 
 def _reason(log: Path) -> str:
-    """The last line of what the converter said, which is where Python says what went wrong."""
+    """What went wrong by the converter's own words: the line with the last exception's name, or the last of all."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return (lines or ["it gave no reason"])[-1][:300]
+    named = [found[1] for line in lines if (found := _EXCEPTION.match(line))]
+    return (named or lines or ["it gave no reason"])[-1][:300]
