@@ -110,7 +110,7 @@ def test_fifty_loads_and_unloads_lose_no_request_and_no_memory():
         assert seen[-1] <= seen[0] * 1.1, seen
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300 + 30 * REAL)
 def test_a_real_model_comes_and_goes_under_requests_and_leaves_no_memory_behind():
     with running("--model", CHAT, "--admin-key", "sk-admin") as server:
         seen, requests = levels(server, CHAT, REAL, "Say hello.")
