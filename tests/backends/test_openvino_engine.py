@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import os
 import signal
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,17 +177,16 @@ def test_fifty_generations_at_once_all_complete(engine: OpenVINOEngine, run: Run
 
 
 def test_the_event_loop_runs_on_while_the_engine_steps(engine: OpenVINOEngine, run: Run) -> None:
-    async def longest_pause() -> float:
+    async def turns() -> int:
         long_prompt = asyncio.ensure_future(answers(engine, "word " * 1500, Sampling(max_tokens=2), 1))
-        longest = 0.0
+        turned = 0
         while not long_prompt.done():
-            before = time.perf_counter()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - before)
+            turned += 1
         await long_prompt
-        return longest
+        return turned
 
-    assert run(longest_pause()) < 0.2
+    assert run(turns()) > 40  # if the engine held it up, it would turn once a step
 
 
 def test_closing_a_generation_frees_it_at_once_and_harms_no_other(engine: OpenVINOEngine, run: Run) -> None:
