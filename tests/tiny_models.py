@@ -13,6 +13,7 @@ TEMPLATE = (
     "{{ message.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 LENGTH = 2048
+torch.set_num_threads(1)  # beside an engine, threads that wait for one another take longer than one
 SPARE = 13  # rows of the models' tables beyond the last token, as many models have them
 
 

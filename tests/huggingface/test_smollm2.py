@@ -25,7 +25,7 @@ def test_greedy_answers_are_those_of_generate_token_by_token(paged):
     ).eval()
 
     async def ask():
-        backend = open_model(ModelSettings("m", "huggingface", str(path), options={"paged": paged}))
+        backend = open_model(ModelSettings("m", "huggingface", str(path), options={"paged": paged, "num_threads": 1}))
         try:
             await backend.start()
             engine = backend._inner.engine
