@@ -206,10 +206,16 @@ def test_a_signal_while_models_load_does_not_wait_for_them(start):
     assert "Traceback" not in server.said
 
 
+def told(server):
+    """What it said, but for the backends that are not installed where the tests run."""
+    lines = server.said.splitlines(keepends=True)
+    return "".join(line for line in lines if "a backend is not available" not in line)
+
+
 def test_a_model_that_cannot_be_loaded_is_one_line(start):
     server = start(how="cannot load")
     assert server.end()[0] == 1
-    assert server.said.splitlines()[1:] == ["specserve: model 'x': no such file"]
+    assert told(server).splitlines()[1:] == ["specserve: model 'x': no such file"]
 
 
 def test_a_crash_at_start_shows_its_traceback_once(start):
@@ -224,13 +230,13 @@ def test_a_port_in_use_is_one_line_before_models_load(start):
         port = other.getsockname()[1]
         server = start(port=port)
         assert server.end()[0] == 1
-    assert server.said == f"specserve: port {port} on 127.0.0.1 is in use; choose another with --port\n"
+    assert told(server) == f"specserve: port {port} on 127.0.0.1 is in use; choose another with --port\n"
 
 
 def test_an_address_that_is_not_ours_is_one_line(start):
     server = start(host="192.0.2.1")
     assert server.end()[0] == 1
-    assert re.fullmatch(r"specserve: cannot listen on 192\.0\.2\.1 port 0: .+\n", server.said)
+    assert re.fullmatch(r"specserve: cannot listen on 192\.0\.2\.1 port 0: .+\n", told(server))
 
 
 def test_what_is_not_http_gets_the_envelope(start):
