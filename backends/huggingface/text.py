@@ -15,7 +15,7 @@ from specserve.backends.local.engine import Sampling
 from specserve.backends.local.fast_tokenizer import tokenizer_from_json, tokenizer_from_text
 from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf
 from specserve.backends.local.process import EngineProcess, Spawned
-from specserve.backends.local.process_engine import ProcessEngine
+from specserve.backends.local.process_engine import FEATURES, ProcessEngine
 from specserve.backends.local.vocabulary import described
 
 if TYPE_CHECKING:
@@ -44,27 +44,7 @@ class HuggingFaceText(LocalBackend):
         spawned: The process to open it in.
     """
 
-    features = frozenset(
-        {
-            "frequency_penalty",
-            "ignore_eos",
-            "logit_bias",
-            "logprobs",
-            "min_p",
-            "min_tokens",
-            "n",
-            "presence_penalty",
-            "repetition_penalty",
-            "response_format",
-            "seed",
-            "stop",
-            "temperature",
-            "tools",
-            "top_k",
-            "top_logprobs",
-            "top_p",
-        }
-    )
+    features = FEATURES | {"logit_bias"}
 
     def __init__(self, settings: ModelSettings, options: HuggingFaceOptions, path: Path, spawned: Spawned) -> None:
         super().__init__(settings)

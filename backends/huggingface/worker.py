@@ -16,21 +16,17 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
 from typing import IO, Any
 
-from specserve.backends.local.pipes import claim_stdout, send, short
+from specserve.backends.local.pipes import begin, send, short
 
 
 def main() -> int:
     """Open the model, say so, serve until the input ends."""
-    # Ctrl-C and a service manager signal the whole group; when to stop is the server's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    replies = claim_stdout()
+    replies = begin()
     # The first is read by the hub's library; the second by tqdm, whose bars would stand in the server's log.
     os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
     with contextlib.suppress(ImportError):  # told when the order has come

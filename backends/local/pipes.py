@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Mapping
 from typing import IO
 
 
-def claim_stdout() -> IO[bytes]:
-    """Take standard output for ourselves; what libraries print there goes to standard error."""
+def begin() -> IO[bytes]:
+    """Leave signals to the server and take standard output for replies.
+
+    What libraries print goes to standard error from here on.
+    """
+    # Ctrl-C and a service manager signal the whole group; when to stop is the server's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return replies

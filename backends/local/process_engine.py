@@ -36,6 +36,28 @@ if TYPE_CHECKING:
     from specserve.backends.local.model_files import ModelFiles
     from specserve.backends.local.process import EngineProcess
 
+FEATURES = frozenset(
+    {
+        "frequency_penalty",
+        "ignore_eos",
+        "logprobs",
+        "min_p",
+        "min_tokens",
+        "n",
+        "presence_penalty",
+        "repetition_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "temperature",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+"""The request parameters that both engines of this kind give effect to."""
+
 _SEED_RANGE = 1 << 32
 
 

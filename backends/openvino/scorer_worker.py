@@ -28,13 +28,12 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 from pathlib import Path
 from typing import IO, Any
 
-from specserve.backends.local.pipes import claim_stdout, send, short
+from specserve.backends.local.pipes import begin, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.scorer_model import Scorer, Text
 
@@ -46,12 +45,9 @@ _POLITENESS = 5
 
 def main() -> int:
     """Open the model, say so, serve until the input ends."""
-    # Ctrl-C and a service manager signal the whole group; when to stop is the server's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with contextlib.suppress(AttributeError, OSError):
         os.nice(_POLITENESS)
-    replies = claim_stdout()
+    replies = begin()
     telemetry.block()
     line = sys.stdin.buffer.readline()
     if not line:

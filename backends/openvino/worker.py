@@ -28,13 +28,12 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from specserve.backends.local.pipes import claim_stdout, send, short
+from specserve.backends.local.pipes import begin, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler, GrammarQueue
 from specserve.backends.openvino.opening import open_pipeline
@@ -49,10 +48,7 @@ _STALLED_STEPS = 1000  # steps in a row that brought nothing to anybody: the sch
 
 def main() -> int:
     """Open the model, say so, serve until the input ends."""
-    # Ctrl-C and a service manager signal the whole group; when to stop is the server's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    replies = claim_stdout()
+    replies = begin()
     telemetry.block()
     with contextlib.suppress(ImportError):  # told when the order has come
         import openvino_genai  # noqa: F401  takes a second, in which the server gets ready to say what to open
