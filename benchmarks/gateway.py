@@ -20,6 +20,7 @@ from typing import Any
 
 import uvloop
 from client import Sample, load
+from plots import ratio_bars
 from side_by_side import Spread, bind_to_core, free_port, machine, processor_seconds, ratios, server, write
 
 STUB = Path(__file__).parent / "apps" / "upstream_stub.py"
@@ -110,7 +111,8 @@ def main() -> None:
                     found[kind] |= {"processor_ratio": vars(less)}
                     print(f"{kind:9} ours over LiteLLM's {ratio:.1f}, goal {GOALS[kind]}; {less:.1f} in processor time")
     if arguments.litellm:
-        write("gateway", found)
+        path = write("gateway", found)
+        ratio_bars(path, {kind: (found[kind]["ratio"], GOALS[kind]) for kind in KINDS})
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     tox run -e benchmarks -- growth [--rounds N] [--seconds S]
 
-Streams: so many connections, each with a request of 100 tokens and the next when that has ended; requests/s, latency,
-and the memory that the server holds then. Prompts: one message of so many tokens, one token of answer. Bodies: so many
-messages, the last of which is wrong: what is read, checked against the contract and refused, and nothing else.
+Open streams: so many that are all open at once, at 5 tokens a second each; the most memory that the server held
+meanwhile, and what a stream takes of it. Streams: so many connections, each with a request of 100 tokens and the next
+when that has ended. Prompts: one message of so many tokens, one token of answer. Bodies: so many messages, the last of
+which is wrong: what is read, checked against the contract and refused, and nothing else.
 The server has a processor of its own where there are two. There is no other side: these figures are of one machine.
 """
 
@@ -15,7 +16,9 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +32,28 @@ STREAMS = (1, 10, 100, 300, 1000)
 PROMPT_TOKENS = (100, 500, 1000, 2000, 4000, 8000)
 MESSAGES = (1, 10, 100, 1000, 10_000)
 CHARACTERS = 2  # of a token of `echo`
+PACE = "tokens_per_second = 5"
+PACED_TOKENS = 25
 CONFIG = f"""
 max_concurrent_requests = {max(STREAMS)}
 [[models]]
 id = "echo"
 options = {{ context_length = {max(PROMPT_TOKENS) + 100} }}
+[[models]]
+id = "paced"
+backend = "echo"
+options = {{ {PACE} }}
 """
 
 
 def stream() -> bytes:
     """A request for 100 tokens in events."""
     return _body("and so on " * 20, stream=True)
+
+
+def slow_stream() -> bytes:
+    """A request whose events take seconds."""
+    return _body("and so on " * 20, model="paced", stream=True, max_tokens=PACED_TOKENS)
 
 
 def prompt(tokens: int) -> bytes:
@@ -55,6 +69,39 @@ def wrong(messages: int) -> bytes:
 
 def _body(content: str, **more: object) -> bytes:
     return json.dumps({"model": "echo", "messages": [{"role": "user", "content": content}], **more}).encode()
+
+
+@contextmanager
+def most_memory(pid: int) -> Iterator[list[int]]:
+    """The most bytes that a process and its children held, looked at 20 times a second: the list's one item."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    found, done = [0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.05):
+            found[0] = max(found[0], sum(process.memory_info().rss for process in processes))
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        looking.join()
+
+
+def open_streams(run: Callable[..., Sample], pid: int) -> list[dict[str, Any]]:
+    """So many streams that are open at the same time: how long they took, and what each took of memory."""
+    rows: list[dict[str, Any]] = []
+    for size in STREAMS:
+        with most_memory(pid) as most:
+            sample = run(body=slow_stream(), connections=size, seconds=0.1)
+        row = {"size": size, "served": len(sample.latencies), **told([sample]), "memory_mib": round(most[0] / 2**20, 1)}
+        if rows:
+            row["stream_kb"] = round((row["memory_mib"] - rows[0]["memory_mib"]) * 2**20 / 1000 / (size - 1), 1)
+        print(f"  open streams {size:6}: {json.dumps(row)}", file=sys.stderr)
+        rows.append(row)
+    return rows
 
 
 def told(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -83,14 +130,12 @@ def grow(
     """
     rows = []
     for size in sizes:
-        asked = measured(size)
-        memory, samples = asked.pop("memory", None), []
+        asked, samples = measured(size), []
         for number in range(rounds + 1):
             sample = run(**asked)
             if number:
                 samples.append(sample)
         row = {"size": size, "body_bytes": len(asked["body"]), **told(samples)}
-        row |= {"memory_mib": round(memory() / 2**20)} if memory else {}
         print(f"  {name} {size:6}: {json.dumps(row)}", file=sys.stderr)
         rows.append(row)
     return rows
@@ -114,18 +159,18 @@ def main() -> None:
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
 
-            def run(**asked: Any) -> Sample:
-                return runner.run(load(url, seconds=arguments.seconds, **asked))
+            def run(*, seconds: float = arguments.seconds, **asked: Any) -> Sample:
+                return runner.run(load(url, seconds=seconds, **asked))
 
-            def memory() -> int:
-                return int(psutil.Process(pid).memory_full_info().pss)
-
+            run(body=stream(), connections=16, seconds=1.0)
             rows = {
+                # First, while the server holds nothing that other load has left.
+                "open_streams": open_streams(run, pid),
                 "streams": grow(
                     run,
                     "streams",
                     STREAMS,
-                    lambda count: {"body": stream(), "connections": count, "memory": memory},
+                    lambda count: {"body": stream(), "connections": count},
                     arguments.rounds,
                 ),
                 "prompt_tokens": grow(
@@ -147,9 +192,9 @@ def main() -> None:
     for name, found in rows.items():
         for row in found:
             rate = Spread(**row["requests_per_second"])
-            more = f", {row['memory_mib']} MiB" if "memory_mib" in row else f", {row['body_bytes']:,} bytes"
+            more = f", {row['body_bytes']:,} bytes" if "body_bytes" in row else f", {row['memory_mib']} MiB"
             print(f"{name:14} {row['size']:6}: {rate:8.1f} requests/s, p50 {row['latency_ms'][50]} ms{more}")
-    growth_lines(path, rows)
+    growth_lines(path, {name: found for name, found in rows.items() if name != "open_streams"})
 
 
 if __name__ == "__main__":

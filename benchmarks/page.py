@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from goals import goals
 from side_by_side import RESULTS, Spread
 
 _HEAD = """# Performance
@@ -17,7 +18,8 @@ _HEAD = """# Performance
 
 Every figure is a ratio of two sides that took turns on one machine in one run: the median over the rounds, with the
 least and the most in brackets. Absolute figures say little about other machines; they are in the JSON files. What is
-compared, and why that is fair, is told in [benchmarks/README.md](../../benchmarks/README.md).
+compared, and why that is fair, is told in [benchmarks/README.md](../../benchmarks/README.md); what stands in the way of
+the goals that are not reached, in [limits.md](limits.md).
 """
 
 
@@ -52,7 +54,8 @@ def _gateway(found: dict[str, Any]) -> str:
         )
         for kind in ("plain", "streamed")
     ]
-    return f"## Gateway\n\n{_table(('', 'Ratio', 'Goal', 'In processor time'), rows)}"
+    head = ("", "Ratio", "Goal", "In processor time")
+    return f"## Gateway\n\n{_table(head, rows)}\n![Gateway](gateway.svg)\n"
 
 
 def _engine(found: dict[str, Any]) -> str:
@@ -95,13 +98,28 @@ def _growth(found: dict[str, Any]) -> str:
             f"{row['requests_per_second']['median']:.0f}",
             f"{row['latency_ms']['50']} ms",
             f"{row['latency_ms']['99']} ms",
-            f"{row['memory_mib']} MiB" if "memory_mib" in row else f"{row['body_bytes']:,} bytes of body",
+            f"{row['body_bytes']:,}",
         )
         for name in ("streams", "prompt_tokens", "messages")
         for row in found[name]
     ]
-    head = ("What grows", "To", "Requests/s", "p50", "p99", "")
-    return f"## Growth\n\nOf `echo`, absolute.\n\n{_table(head, rows)}\n![Growth](growth.svg)\n"
+    head = ("What grows", "To", "Requests/s", "p50", "p99", "Bytes of body")
+    opened = [
+        (
+            f"{row['size']:,}",
+            f"{row['served']:,}",
+            f"{row['latency_ms']['50'] / 1000:.2f} s",
+            f"{row['latency_ms']['99'] / 1000:.2f} s",
+            f"{row['memory_mib']:.0f} MiB",
+            f"{row['stream_kb']:.0f} KB" if "stream_kb" in row else "",
+        )
+        for row in found["open_streams"]
+    ]
+    open_head = ("Open at once", "Served", "p50", "p99", "Most memory", "A stream")
+    return (
+        f"## Growth\n\nOf `echo`, absolute.\n\n{_table(head, rows)}\n![Growth](growth.svg)\n\n"
+        f"Streams that are all open at once, 25 tokens each at 5 a second:\n\n{_table(open_head, opened)}"
+    )
 
 
 def _machine(found: dict[str, Any]) -> str:
@@ -120,14 +138,17 @@ PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def main() -> None:
     """Write the page."""
-    parts = [_HEAD]
-    for name, part in PARTS.items():
-        path = RESULTS / f"{name}.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            parts.append(
-                f"{part(found)}\n`{found['command']}`, {found['arguments']['rounds']} rounds; {_machine(found)}.\n"
-            )
+    figures = {
+        name: json.loads((RESULTS / f"{name}.json").read_text())
+        for name in PARTS
+        if (RESULTS / f"{name}.json").exists()
+    }
+    rows = [(goal.what, goal.wanted, goal.found, "yes" if goal.reached else "no") for goal in goals(figures)]
+    parts = [_HEAD, f"## Goals\n\n{_table(('', 'Goal', 'Measured', 'Reached'), rows)}"]
+    for name, found in figures.items():
+        parts.append(
+            f"{PARTS[name](found)}\n`{found['command']}`, {found['arguments']['rounds']} rounds; {_machine(found)}.\n"
+        )
     page = RESULTS / "README.md"
     page.write_text("\n".join(parts))
     print(page)

@@ -108,8 +108,3 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -
     if not answer.times or not answer.tokens:
         raise RuntimeError(f"{url}: the stream had no text or no usage")
     return answer
-
-
-def _text(choice: dict[str, Any]) -> str | None:
-    """What a chunk of a chat or a completion adds."""
-    return choice["delta"].get("content") if "delta" in choice else choice["text"]
