@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import subprocess
 import sys
@@ -30,6 +31,7 @@ MODEL = "smollm2-135m-instruct"
 WORDS = Path(__file__).with_name("words.txt")
 CONTEXT = 2048
 OURS = "specserve"
+TRANSFORMERS = "transformers serve"
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Side:
         url: Of its chat completions.
         model: What it calls the model.
         pid: Of the process that was started.
+        takes_generation_config: Whether it wants to be told like transformers what to generate.
         started: Seconds from its start to the end of its first token.
         memory: Most bytes that it and its children held at the end of a round.
     """
@@ -47,6 +50,7 @@ class Side:
     url: str
     model: str
     pid: int
+    takes_generation_config: bool = False
     started: float = 0.0
     memory: int = 0
 
@@ -72,6 +76,9 @@ def _words(count: int, generator: random.Random) -> str:
 def request(side: Side, prompt: str, tokens: int) -> dict[str, Any]:
     """A chat request that ends after so many tokens and not before."""
     asked = {"model": side.model, "messages": [{"role": "user", "content": prompt}], "max_tokens": tokens}
+    if side.takes_generation_config:  # and refuses `ignore_eos`; no token has this id
+        config = {"do_sample": False, "max_new_tokens": tokens, "eos_token_id": -1}
+        return {**asked, "generation_config": json.dumps(config)}
     return {**asked, "temperature": 0, "ignore_eos": True}
 
 
@@ -80,7 +87,7 @@ def started(name: str, command: list[str], port: int, model: str, **environ: str
     """A server that has answered once."""
     begun = time.perf_counter()
     with server(command, port, **environ) as pid:
-        side = Side(f"http://127.0.0.1:{port}/v1/chat/completions", model, pid)
+        side = Side(f"http://127.0.0.1:{port}/v1/chat/completions", model, pid, name == TRANSFORMERS)
         while True:
             try:
                 asyncio.run(ask_together(side.url, [request(side, "Hello", 1)]))
@@ -112,9 +119,7 @@ def sides(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Side]:
         port = free_port()
         command = [str(arguments.transformers), "-m", "transformers.cli.transformers", "serve", "--port", str(port)]
         command += ["--host", "127.0.0.1", "--device", "cpu", "--continuous-batching", str(arguments.weights)]
-        found["transformers serve"] = stack.enter_context(
-            started("transformers serve", command, port, str(arguments.weights))
-        )
+        found[TRANSFORMERS] = stack.enter_context(started(TRANSFORMERS, command, port, str(arguments.weights)))
     return found
 
 
