@@ -118,7 +118,8 @@ def sides(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Side]:
     if arguments.transformers:
         port = free_port()
         command = [str(arguments.transformers), "-m", "transformers.cli.transformers", "serve", "--port", str(port)]
-        command += ["--host", "127.0.0.1", "--device", "cpu", "--continuous-batching", str(arguments.weights)]
+        command += ["--host", "127.0.0.1", "--device", "cpu", "--continuous-batching", "--cb-max-memory-percent", "0.2"]
+        command += [str(arguments.weights)]  # by default it takes nearly all memory for its KV cache
         found[TRANSFORMERS] = stack.enter_context(started(TRANSFORMERS, command, port, str(arguments.weights)))
     return found
 
