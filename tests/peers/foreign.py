@@ -71,8 +71,9 @@ def llama_source(home):
     folder = home / f"llama_cpp_python-{LLAMA_CPP_PYTHON}"
     if not folder.exists():
         call(
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", home),
-            f"llama-cpp-python=={LLAMA_CPP_PYTHON}",
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", home),
+            # Not `:all:`, which would compile CMake as well: what it takes to read the metadata comes ready-made.
+            *("--no-binary", "llama-cpp-python", f"llama-cpp-python=={LLAMA_CPP_PYTHON}"),
         )
         with tarfile.open(home / f"{folder.name}.tar.gz") as archive:
             archive.extractall(home, filter="data")
