@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from specserve.backends.errors import OperationNotSupported
+from specserve.backends.errors import BackendLoadError, OperationNotSupported
 from specserve.generated.models import (
     CreateChatCompletionRequest,
     CreateChatCompletionStreamResponse,
@@ -67,6 +67,7 @@ class ModelSettings:
         unload_after_seconds: Unload it after this long without a request; 0 never, None leaves it to the server's own
             setting.
         memory_mb: The memory it takes, in units of 1,000,000 bytes; None has it measured. See `room.py`.
+        entry: The id, with its `*`, of the entry that this is one of the models of; empty for a model of its own.
     """
 
     id: str
@@ -81,6 +82,7 @@ class ModelSettings:
     load: LoadPolicy | None = None
     unload_after_seconds: float | None = None
     memory_mb: int | None = None
+    entry: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,16 @@ class Backend(ABC):
         For what costs seconds whatever the model, such as a process that imports a large library. Must not fail: what
         goes wrong is found again, and told, by `start`.
         """
+
+    async def expand(self) -> Sequence[ModelSettings]:
+        """List the models that the settings stand for, whose id has a `*`; see `patterns.py`. Optional.
+
+        Called in place of `start`, and `stop` after it. Each of the models is then made and started by itself.
+
+        Raises:
+            BackendLoadError: The list cannot be had, or none of its models is meant.
+        """
+        raise BackendLoadError(f"backend {self.settings.backend!r} lists no models, so '*' cannot be used", key=("id",))
 
     @abstractmethod
     async def start(self) -> None:

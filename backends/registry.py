@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from specserve.backends.base import Backend, ModelSettings
+from specserve.backends.entries import ModelError, apart, blaming, check, find
 from specserve.backends.errors import BackendLoadError, ModelNotFound, Unavailable
+from specserve.backends.patterns import check_names, with_free_names
 from specserve.backends.room import Room
 from specserve.backends.served_model import ServedModel
 
@@ -25,6 +28,11 @@ BACKENDS: dict[str, str] = {
 
 _SECONDS_BETWEEN_LOOKS = 5.0
 """How often it is looked whether models have grown out of the memory they may take."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds after which a list of models that could not be had is asked for again; each failure doubles them."""
+
+_log = logging.getLogger("specserve.models")
 
 BackendFactory = Callable[[ModelSettings], Backend]
 
@@ -59,18 +67,6 @@ def missing_library(name: str, error: ModuleNotFoundError) -> BackendLoadError:
     """Say in one line what to install for a backend whose library is missing."""
     hint = f"pip install 'specserve[{name}]'" if name in BACKENDS else f"install {error.name}"
     return BackendLoadError(f"backend {name!r} needs the library {error.name!r}: {hint}")
-
-
-class ModelError(BackendLoadError):
-    """What is wrong with one model.
-
-    Attributes:
-        model_id: Its id.
-    """
-
-    def __init__(self, model_id: str, error: BackendLoadError) -> None:
-        super().__init__(f"model {model_id!r}: {error}", key=error.key)
-        self.model_id = model_id
 
 
 @dataclass(frozen=True)
@@ -118,11 +114,18 @@ class Registry:
     def __init__(self, models: Sequence[ModelSettings], bounds: Bounds | None = None) -> None:
         """Make the backends, which validates their settings; loads nothing.
 
+        Args:
+            models: One of them may stand for many (see `patterns.py`): those are found by `start`.
+            bounds: What holds for all.
+
         Raises:
             ModelError: A backend is unknown, or a model's settings are wrong.
         """
         bounds = bounds or Bounds()
-        self._models = self._make(models, bounds)
+        named, self._patterns = apart(models)
+        for pattern in self._patterns:
+            check(pattern, _make_backend)
+        self._models = self._make(named, bounds)
         self._names = _by_name(self._models)
         self._bounds = bounds
         self._room = Room(bounds.max_loaded, bounds.max_memory_mb, lambda: [*self, *self._retiring])
@@ -169,26 +172,55 @@ class Registry:
 
     async def _start(self) -> None:
         self._room.fixed = True
-        loads = [asyncio.create_task(self._load(model)) for model in self._loaded_at_start()]
         try:
-            for load in asyncio.as_completed(loads):
-                await load
+            await _all([*map(self._load, self._loaded_at_start()), self._start_found()])
         except BaseException:
             await self._close()
             raise
-        finally:
-            for waiting in loads:
-                waiting.cancel()
-            await asyncio.gather(*loads, return_exceptions=True)
         self._room.fixed = False
         self._do(self._watch_memory())
+
+    async def _start_found(self) -> None:
+        """Find the models that entries stand for and load them."""
+        found, missing = await self._find(self._patterns)
+        if missing and not self.survives_failures:
+            raise next(iter(missing.values()))
+        await _all(map(self._load, self._loaded_at_start(self._add(found))))
+        if missing:
+            self._do(self._find_later(missing))
+
+    async def _find_later(self, missing: Mapping[str, ModelError]) -> None:
+        """Go on asking for lists that could not be had, until they are or there is another configuration."""
+        pause, patterns = _FIRST_PAUSE, self._patterns
+        for error in missing.values():
+            _log.error("%s; it is asked again", error)
+        while missing:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            found, missing = await self._find([pattern for pattern in patterns if pattern.id in missing])
+            if patterns is not self._patterns:
+                return
+            for model in self._loaded_at_start(self._add(found)):
+                self._do(self._load_later(model))
+
+    async def _find(
+        self, patterns: Sequence[ModelSettings]
+    ) -> tuple[Sequence[ModelSettings], Mapping[str, ModelError]]:
+        return await find(patterns, _make_backend, lambda pattern, error: explain_import(pattern.backend, error))
+
+    def _add(self, found: Sequence[ModelSettings]) -> Sequence[ServedModel]:
+        """Serve these too, as far as their names are free."""
+        added = self._make(with_free_names(found, [model.settings for model in self]), self._bounds)
+        self._models = {**self._models, **added}
+        self._names = _by_name(self._models)
+        return list(added.values())
 
     async def _load(self, model: ServedModel) -> None:
         with contextlib.suppress(Unavailable, ModelNotFound):  # what went wrong is in the model
             await model.load()
         if model.error is not None and not self.survives_failures:
             if isinstance(model.error, BackendLoadError):
-                raise ModelError(model.id, model.error) from model.error
+                raise ModelError(model.settings, model.error) from model.error
             raise model.error
 
     async def stop(self) -> None:
@@ -206,20 +238,26 @@ class Registry:
             await model.close()
         await asyncio.gather(*background, return_exceptions=True)
 
-    def reconfigure(self, models: Sequence[ModelSettings], bounds: Bounds) -> Changes:
+    async def reconfigure(self, models: Sequence[ModelSettings], bounds: Bounds) -> Changes:
         """Serve other models from now on. What stays the same is not touched; what goes finishes its requests first.
 
+        Models that entries stand for are found anew. Must not be called again before it has returned.
+
         Raises:
-            ModelError: As for the constructor; nothing has changed then.
+            ModelError: As for the constructor, or a list of models cannot be had; nothing has changed then.
         """
-        before, now = self._models, self._make(models, bounds)
+        named, patterns = apart(models)
+        found, missing = await self._find(patterns)
+        if missing:
+            raise next(iter(missing.values()))
+        before, now = self._models, self._make([*named, *with_free_names(found, named)], bounds)
         for model_id, new in now.items():
             old = before.get(model_id)
             if old is not None and old.takes(new.settings):
                 old.adopt(new, bounds.max_concurrent, bounds.max_queued)
                 now[model_id] = old
         names = _by_name(now)
-        self._models, self._names, self._bounds = now, names, bounds
+        self._models, self._names, self._bounds, self._patterns = now, names, bounds, patterns
         self._room.max_models, self._room.max_memory_mb = bounds.max_loaded, bounds.max_memory_mb
         for model in set(before.values()) - set(now.values()):
             self._retiring.add(model)
@@ -251,19 +289,19 @@ class Registry:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _loaded_at_start(self) -> list[ServedModel]:
-        return [model for model in self if model.settings.load in {None, "start"}]
+    def _loaded_at_start(self, models: Iterable[ServedModel] | None = None) -> list[ServedModel]:
+        models = self if models is None else models
+        return [model for model in models if model.settings.load in {None, "start"}]
 
     def _make(self, models: Sequence[ModelSettings], bounds: Bounds) -> dict[str, ServedModel]:
         made: dict[str, ServedModel] = {}
         for settings in models:
             if settings.id in made:
-                raise ModelError(settings.id, BackendLoadError("two models have this id", key=("id",)))
-            try:
+                raise ModelError(settings, BackendLoadError("two models have this id", key=("id",)))
+            with blaming(settings):
+                check_names(settings)
                 factory = backend_factory(settings.backend)
                 made[settings.id] = ServedModel(settings, factory, self, bounds.max_concurrent, bounds.max_queued)
-            except BackendLoadError as error:
-                raise ModelError(settings.id, error) from error
         _by_name(made)
         return made
 
@@ -287,12 +325,28 @@ def _look_away(model: ServedModel) -> None:
     """Observe nothing."""
 
 
+def _make_backend(settings: ModelSettings) -> Backend:
+    return backend_factory(settings.backend)(settings)
+
+
+async def _all(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """Do these side by side; the first that fails ends the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        for task in asyncio.as_completed(tasks):
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _by_name(models: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
     names = dict(models)
     for model in models.values():
         for alias in model.settings.aliases:
             if alias in names:
                 message = f"the alias {alias!r} is the name of another model"
-                raise ModelError(model.id, BackendLoadError(message, key=("aliases",)))
+                raise ModelError(model.settings, BackendLoadError(message, key=("aliases",)))
             names[alias] = model
     return names

@@ -50,7 +50,11 @@ class ModelTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: Name = Field(default="", description="The name clients use. By default it follows from the source.")
+    id: Name = Field(
+        default="",
+        description="The name clients use. By default it follows from the source. With a `*` the table stands for many "
+        "models; see below.",
+    )
     aliases: list[Name] = Field(default=[], description="Other names that clients may use. Each is listed as a model.")
     backend: str = Field(
         default="", min_length=1, description="A backend of specserve, or `package.module:callable` of your own."

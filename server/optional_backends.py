@@ -7,31 +7,33 @@ from collections.abc import Iterable
 
 import structlog
 
+from specserve.backends.base import ModelSettings
+from specserve.backends.entries import ModelError
 from specserve.backends.errors import BackendLoadError
-from specserve.backends.registry import BACKENDS, ModelError, backend_factory, missing_library
-from specserve.backends.served_model import ServedModel
+from specserve.backends.patterns import is_pattern
+from specserve.backends.registry import BACKENDS, backend_factory, missing_library
 from specserve.extras import modules_of
 
 
-def check(models: Iterable[ServedModel]) -> None:
+def check(models: Iterable[ModelSettings]) -> None:
     """Look for the libraries of every backend, without importing them.
 
-    Those of models that are loaded at start are left out: loading finds out more than looking does.
+    Those of models that are loaded or looked for at start are left out: that finds out more than looking does.
 
     Raises:
         ModelError: A model could not be loaded later.
     """
-    used: dict[str, ServedModel] = {}
-    later: dict[str, ServedModel] = {}
+    used: dict[str, ModelSettings] = {}
+    later: dict[str, ModelSettings] = {}
     for model in models:
-        (used if model.settings.load in {None, "start"} else later)[model.settings.backend] = model
+        (used if model.load in {None, "start"} or is_pattern(model) else later)[model.backend] = model
     log = structlog.get_logger("specserve.backends")
     for backend in BACKENDS:
         if backend in used:
             continue
         problem = _problem(backend)
         if problem is not None and backend in later:
-            raise ModelError(later[backend].id, problem)
+            raise ModelError(later[backend], problem)
         if problem is not None:
             log.info("a backend is not available, and no model needs it", backend=backend, reason=str(problem))
 

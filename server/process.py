@@ -21,8 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve import announcement, listening, logs, optional_backends
 from specserve.auth import generate_key, is_loopback
+from specserve.backends.entries import ModelError
 from specserve.backends.errors import BackendLoadError
-from specserve.backends.registry import ModelError, Registry
+from specserve.backends.registry import Registry
 from specserve.binding import UnboundOperations
 from specserve.protocol import Protocol
 from specserve.reloading import Reload, Reloader
@@ -74,7 +75,7 @@ def serve(
         made_key = generate_key()
         settings = settings.model_copy(update={"api_keys": (SecretStr(made_key),)})
     try:
-        optional_backends.check(registry)
+        optional_backends.check(settings.served_models)
         sockets = listening.bind(settings.host, settings.port)
         announcement.loading(settings.served_models)
         start = _Start(registry, lambda: app_factory(settings, registry))
@@ -161,6 +162,7 @@ class _Server(uvicorn.Server):
         self._url = listening.base_url(settings.host, sockets)
         self._made_key = made_key
         self._reloader = reloader
+        self._reloading: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("specserve.process")
         self._serving: asyncio.Task[Any] | None = None
         self.interrupted = 0
@@ -173,7 +175,9 @@ class _Server(uvicorn.Server):
 
     def _reload(self) -> None:
         if self._reloader is not None and self.started and not self.should_exit:
-            self._reloader()
+            task = asyncio.create_task(self._reloader())
+            self._reloading.add(task)
+            task.add_done_callback(self._reloading.discard)
         else:
             self._log.warning("SIGHUP came while the server starts or stops, and is ignored")
 
@@ -187,6 +191,8 @@ class _Server(uvicorn.Server):
         announcement.serving(self._settings, self._url, self.lifespan.state.get("registry", ()), self._made_key)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._reloading:
+            task.cancel()
         grace = self._settings.shutdown_grace_seconds
         self._log.info("shutting down", running_requests=len(self.server_state.tasks), grace_seconds=grace)
         cut_off = asyncio.get_running_loop().call_later(grace, self._cut_off)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -10,7 +11,7 @@ from specserve.backends.registry import Changes
 from specserve.settings import Settings
 from specserve.settings_sources import SettingsError
 
-Reload = Callable[[], tuple[Settings, Changes]]
+Reload = Callable[[], Awaitable[tuple[Settings, Changes]]]
 """Reads the settings again and gives the models among them effect; or raises `SettingsError`, and nothing changes."""
 
 # What `Reload` gives effect to. All else is told apart by comparison, and said to wait for the next start.
@@ -35,11 +36,16 @@ class Reloader:
         self._settings = settings
         self._reload = reload
         self._log = structlog.get_logger("specserve.reload")
+        self._turn = asyncio.Lock()
 
-    def __call__(self) -> None:
-        """Take what the configuration says now. If it is wrong, nothing changes."""
+    async def __call__(self) -> None:
+        """Take what the configuration says now. If it is wrong, nothing changes. Whoever asks meanwhile comes next."""
+        async with self._turn:
+            await self._take()
+
+    async def _take(self) -> None:
         try:
-            settings, changes = self._reload()
+            settings, changes = await self._reload()
         except SettingsError as error:
             self._log.error("the configuration is wrong; nothing has changed", error=str(error))
             return

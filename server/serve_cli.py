@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from specserve.backends.registry import Changes, ModelError, Registry
+from specserve.backends.entries import ModelError
+from specserve.backends.registry import Changes, Registry
 from specserve.settings import Settings
 from specserve.settings_sources import (
     CONFIG_VARIABLE,
@@ -73,7 +74,7 @@ def _serve(config: Path | None, **flags: Any) -> None:
     click.get_current_context().exit(run(settings, registry, reload=reload, locate=locate))
 
 
-def _reload(registry: Registry, config: Path | None, flags: dict[str, Any]) -> tuple[Settings, Changes]:
+async def _reload(registry: Registry, config: Path | None, flags: dict[str, Any]) -> tuple[Settings, Changes]:
     """Read the settings again, and serve the models that they name now.
 
     Raises:
@@ -81,7 +82,7 @@ def _reload(registry: Registry, config: Path | None, flags: dict[str, Any]) -> t
     """
     settings = load(flags, config=config)
     try:
-        return settings, registry.reconfigure(settings.served_models, settings.bounds)
+        return settings, await registry.reconfigure(settings.served_models, settings.bounds)
     except ModelError as error:
         raise located(error, flags, config=config) from None
 

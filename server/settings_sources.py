@@ -12,7 +12,7 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from specserve.backends.registry import ModelError
+from specserve.backends.entries import ModelError
 from specserve.replaced_servers import replaced_settings
 from specserve.settings import Settings, first_problem
 from specserve.toml_lines import line_of
@@ -66,7 +66,7 @@ def located(
     config = _config_file(environ, config)
     given = _given(flags or {}, environ, config)
     models = load(flags, environ, config).models
-    places = [place for place, model in enumerate(models) if model.id == error.model_id]
+    places = [place for place, model in enumerate(models) if model.id == error.entry]
     if "models" not in given or not places:
         return SettingsError(str(error))
     return SettingsError(_located(("models", places[-1], *error.key), str(error), given, config))

@@ -59,7 +59,8 @@ class Lives:
         """Have the server that runs serve other models."""
         self.write(*models, **settings)
         self.hang_up()
-        early = [m if isinstance(m, str) else m["id"] for m in models if isinstance(m, str) or "load" not in m]
+        tables = [{"id": model} if isinstance(model, str) else model for model in models]
+        early = [table["id"] for table in tables if "load" not in table and "*" not in table["id"]]
         assert until(lambda: all(self.states()[model] in {"loaded", "failed"} for model in early))
         yield self
 

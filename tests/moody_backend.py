@@ -3,6 +3,8 @@
 ``{"fail": why it fails, "crash": true, "megabytes": what its own process takes}``. As long as it says ``"hold": true``
 a load does not end, and with ``"pause": true`` an answer does not go on after its beginning. Each load and each unload
 that comes to its end leaves a sign in the file beside it, which ends in ``.log``.
+
+For an entry with a `*` it is ``{"lists": names}``, of models whose files lie beside its own, or ``{"fail": why}``.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from specserve.backends.echo import Echo
 from specserve.backends.errors import BackendLoadError
+from specserve.backends.patterns import one_of
 
 HOLDER = "import sys; held = b'x' * (int(sys.argv[1]) * 1_000_000); print('ready', flush=True); sys.stdin.read()"
 
@@ -37,6 +40,15 @@ class Moody(Echo):
         self._note("+")
         self._counted = True
 
+    async def expand(self):
+        mood = self._mood()
+        if "fail" in mood:
+            raise BackendLoadError(mood["fail"])
+        beside = Path(self.settings.source).parent
+        for name in mood["lists"]:
+            (beside / f"{name}.json").touch()
+        return [one_of(self.settings, name, source=str(beside / f"{name}.json")) for name in mood["lists"]]
+
     async def chat(self, request, call):
         async with aclosing(super().chat(request, call)) as chunks:
             async for chunk in chunks:
@@ -45,7 +57,7 @@ class Moody(Echo):
                     await asyncio.sleep(0.02)
 
     def _mood(self):
-        return json.loads(Path(self.settings.source).read_text())
+        return json.loads(Path(self.settings.source).read_text() or "{}")
 
     def _hold(self, megabytes):
         command = [sys.executable, "-c", HOLDER, str(megabytes)]

@@ -14,10 +14,12 @@ import structlog
 from specserve.backends.base import Backend, Call, Capabilities, EncodedAnswer, Load
 from specserve.backends.errors import BackendLoadError, InvalidRequest, Unavailable, UnsupportedParameter
 from specserve.backends.options import parse_options
+from specserve.backends.patterns import STAR, check_pattern, is_pattern, matched, one_of
 from specserve.backends.upstream import answer
 from specserve.backends.upstream.capabilities import check_names, declared, listed
 from specserve.backends.upstream.client import Client
 from specserve.backends.upstream.exchange import Exchange, RecentIds, expected_choices, inputs
+from specserve.backends.upstream.listing import common_names
 from specserve.backends.upstream.options import UpstreamOptions, checked_url
 from specserve.backends.upstream.pool import Pool
 from specserve.backends.upstream.relay import Relay, Request
@@ -25,7 +27,7 @@ from specserve.backends.upstream.repairs import Notes
 from specserve.backends.upstream.stream import ChatStream, TextStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -61,7 +63,8 @@ class Upstream(Backend):
         if not urls:
             raise BackendLoadError("an upstream model needs an address: its source, or the option 'base_urls'")
         self._urls = urls
-        self._model = self._options.model or settings.id
+        self._model = self._options.model or (STAR if is_pattern(settings) else settings.id)
+        check_pattern(settings, self._model, key=("options", "model"))
         self._renamed = {theirs: ours for ours, theirs in self._options.rename.items()}
         self._notes = Notes(settings.id)
         self._ids = RecentIds()
@@ -97,6 +100,19 @@ class Upstream(Backend):
         self._capabilities = declared(self._options, models.get(self._model, {}))
         self._pool.start(self._client)
         self._relay = Relay(self.settings.id, self._client, self._pool, self._options)
+
+    async def expand(self) -> Sequence[ModelSettings]:
+        """The models whose names at the upstream the option `model` stands for."""
+        self._client = Client(self._options)
+        found = [(name, matched(self._model, name)) for name in await common_names(self._client, self._urls)]
+        models = [
+            one_of(self.settings, star, options={**self.settings.options, "model": name})
+            for name, star in found
+            if star is not None
+        ]
+        if not models:
+            raise BackendLoadError(f"the upstream lists no model {self._model!r}")
+        return models
 
     def _find_name(self, names: list[str]) -> None:
         """Our id is not the model's name there. Where there is but one model and none was named, that one is meant."""

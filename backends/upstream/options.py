@@ -44,7 +44,8 @@ class UpstreamOptions(Options):
     model: str | None = Field(
         default=None,
         min_length=1,
-        description="The model's name at the upstream. By default our id of it, or the only one that it has.",
+        description="The model's name at the upstream. By default our id of it, or the only one that it has. "
+        "Where the id has a `*`: the names of the models that are meant, by default `*`, all.",
     )
     api_key_env: str | None = Field(
         default=None, min_length=1, description="The environment variable that holds the upstream's key."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,15 +13,17 @@ import structlog
 from specserve.backends.base import Backend, Capabilities, Load
 from specserve.backends.errors import APIError, BackendLoadError, Unavailable
 from specserve.backends.options import parse_options
+from specserve.backends.patterns import check_pattern, matched, one_of
 from specserve.backends.watsonx import chat, completions, embeddings, specs
 from specserve.backends.watsonx.chat_answer import ChatAnswer
+from specserve.backends.watsonx.listing import read_list, recent_list
 from specserve.backends.watsonx.merged import merged
 from specserve.backends.watsonx.options import WatsonxOptions
 from specserve.backends.watsonx.place import find_place
 from specserve.backends.watsonx.usage import make_usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -54,6 +57,7 @@ class Watsonx(Backend):
         super().__init__(settings)
         if not settings.source:
             raise BackendLoadError("name the model as IBM does, such as 'watsonx:ibm/granite-3-3-8b-instruct'")
+        check_pattern(settings, settings.source, key=("source",))
         self._options = parse_options(WatsonxOptions, settings.options)
         self._place = find_place(self._options, os.environ)
         self._account: Account | None = None
@@ -63,21 +67,47 @@ class Watsonx(Backend):
 
     async def start(self) -> None:
         """Find the model in IBM's list and fetch a token."""
-        from specserve.backends.watsonx.account import Account
-        from specserve.backends.watsonx.client import Client
-
-        self._account = Account.join(self._place)
-        self._client = Client(self._place, self._options, self._account.tokens)
-        today = dt.datetime.now(dt.UTC).date()
+        account, client = self._connect()
         try:
-            self._spec = specs.find_spec(self.settings.source, await self._client.list_models(), today)
-            await self._account.tokens.get()
+            resources = await recent_list(client, self._place)
+            self._spec = specs.find_spec(self.settings.source, resources, _today())
+            await account.tokens.get()
         except APIError as error:
             raise BackendLoadError(error.message) from None
         if self._spec.withdrawn_on is not None:
             structlog.get_logger("specserve.watsonx").warning(
                 "the service will withdraw this model", model=self.settings.id, on=str(self._spec.withdrawn_on)
             )
+
+    async def expand(self) -> Sequence[ModelSettings]:
+        """The models of IBM's list that the source stands for, but for those that could not be started."""
+        _, client = self._connect()
+        try:
+            usable = specs.usable_specs(await read_list(client, self._place), _today())
+        except APIError as error:
+            raise BackendLoadError(error.message) from None
+        found = [(spec, matched(self.settings.source, spec.id)) for spec in usable]
+        models = [self._one_of(spec, star) for spec, star in found if star is not None]
+        if not models:
+            raise BackendLoadError(
+                f"the service offers no model {self.settings.source!r} that generates text or embeds", key=("source",)
+            )
+        return models
+
+    def _one_of(self, spec: ModelSpec, star: str) -> ModelSettings:
+        settings = one_of(self.settings, star, source=spec.id)
+        if spec.abilities & specs.TEXT:
+            return settings
+        # What the entry says of texts that are generated is not for a model that only embeds.
+        return replace(settings, defaults={}, limits=replace(settings.limits, max_output_tokens=None))
+
+    def _connect(self) -> tuple[Account, Client]:
+        from specserve.backends.watsonx.account import Account
+        from specserve.backends.watsonx.client import Client
+
+        self._account = Account.join(self._place)
+        self._client = Client(self._place, self._options, self._account.tokens)
+        return self._account, self._client
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -197,6 +227,10 @@ class Watsonx(Backend):
             yield self._client
         finally:
             self._running -= 1
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
 
 
 def _asked(request: BaseModel) -> dict[str, Any]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 CHAT, GENERATION, EMBEDDING = "text_chat", "text_generation", "embedding"
 IMAGES, AUDIO, TOOLS = "image_chat", "audio_chat", "function_calling"
+TEXT = frozenset({CHAT, GENERATION})
+OFFERED = TEXT | {EMBEDDING}
+"""Functions of which this server offers something."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +51,34 @@ def find_spec(model_id: str, resources: Sequence[Any], today: dt.date) -> ModelS
     Raises:
         BackendLoadError: It is not in the list, was withdrawn, or does nothing that this server offers.
     """
-    entries = {entry["model_id"]: entry for entry in resources if isinstance(entry, dict) and "model_id" in entry}
+    entries = _by_id(resources)
     entry = entries.get(model_id)
     if entry is None:
-        near = difflib.get_close_matches(model_id, map(str, entries), n=3, cutoff=0.4)
+        near = difflib.get_close_matches(model_id, entries, n=3, cutoff=0.4)
         hint = f"; near to it are {', '.join(near)}" if near else ""
         raise BackendLoadError(f"the service offers no model {model_id!r}{hint}")
     spec = _read(entry)
-    if _withdrawn(entry) or (spec.withdrawn_on is not None and spec.withdrawn_on <= today):
+    if _is_withdrawn(entry, spec, today):
         raise BackendLoadError(f"the service has withdrawn the model {model_id!r}")
-    if not spec.abilities & {CHAT, GENERATION, EMBEDDING}:
+    if not spec.abilities & OFFERED:
         can = ", ".join(_ids(entry.get("functions"))) or "nothing"
         raise BackendLoadError(f"the model {model_id!r} neither generates text nor embeds; it can do {can}")
     return spec
+
+
+def usable_specs(resources: Sequence[Any], today: dt.date) -> Sequence[ModelSpec]:
+    """All that can be used, in the order of the list; see `find_spec`."""
+    specs = [(entry, _read(entry)) for entry in _by_id(resources).values()]
+    return [spec for entry, spec in specs if spec.abilities & OFFERED and not _is_withdrawn(entry, spec, today)]
+
+
+def _by_id(resources: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    entries = [entry for entry in resources if isinstance(entry, dict)]
+    return {entry["model_id"]: entry for entry in entries if isinstance(entry.get("model_id"), str)}
+
+
+def _is_withdrawn(entry: dict[str, Any], spec: ModelSpec, today: dt.date) -> bool:
+    return _withdrawn(entry) or (spec.withdrawn_on is not None and spec.withdrawn_on <= today)
 
 
 def _read(entry: dict[str, Any]) -> ModelSpec:

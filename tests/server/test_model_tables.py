@@ -120,6 +120,12 @@ ECHO = "[[models]]\nid = 'x'\nbackend = 'echo'\n"
         (ECHO + ECHO, "line 5: models[1].id: two models have the id 'x'"),
         (ECHO + ECHO.replace("'x'", "'y'") + "aliases = ['x']", "line 7: models[1].aliases: model 'y': the alias 'x'"),
         (ECHO.replace("echo", "vllm"), "line 3: models[0].backend: model 'x': there is no backend 'vllm'"),
+        (ECHO.replace("'x'", "'*/*'"), "line 2: models[0].id: model '*/*': an id has one '*' at most"),
+        (ECHO + "aliases = ['y/*']", "line 4: models[0].aliases[0]: model 'x': the alias 'y/*' has a '*' only if"),
+        (
+            ECHO.replace("'x'", "'*'") + "aliases = ['y']",
+            "line 4: models[0].aliases[0]: model '*': the alias 'y' needs one '*'",
+        ),
         ("[[models]]\nsource = '/no/such/model'", "line 1: models[0]: model 'model': "),
         ("models = ['echo', 'a=vllm:x']", "line 1: models[1]: there is no backend 'vllm'"),
     ],

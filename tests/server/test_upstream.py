@@ -113,6 +113,17 @@ def config(path, url, **options):
     return str(path)
 
 
+def test_all_models_of_an_upstream_by_one_entry(echo_server):
+    with running("--model", f"their/*=upstream:{echo_server.url}/v1", "--validate-responses") as server:
+        (listed,) = httpx.get(f"{server.url}/v1/models", trust_env=False).json()["data"]
+        (theirs,) = httpx.get(f"{echo_server.url}/v1/models", trust_env=False).json()["data"]
+        assert (listed["id"], listed["state"]) == ("their/echo", "loaded")
+        assert listed["capabilities"]["context_length"] == theirs["capabilities"]["context_length"]
+        body = {"model": "their/echo", "messages": HELLO}
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, trust_env=False).json()
+        assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("their/echo", "hello, world")
+
+
 def error(message, code):
     return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
 

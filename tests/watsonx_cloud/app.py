@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from watsonx_cloud import bodies
 from watsonx_cloud.answers import ANSWERS
-from watsonx_cloud.models import BY_ID, SPECS
+from watsonx_cloud.models import SPECS
 
 GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 PROJECT = "8f7c1f0e-5b8e-4f0a-9c1d-2a6f3b7c4d5e"
@@ -95,6 +95,8 @@ class Cloud:
         self.refused = []  # what was wrong with requests that were
         self.asked = []  # (path, body) of every request that was good
         self.working = self.left = 0  # answers under way; clients that left before the end
+        self.specs = list(SPECS)  # what it offers
+        self.listings = 0  # how often somebody began to read that
         self.faults = deque()
         self.iam_faults = deque()
 
@@ -180,7 +182,7 @@ class Cloud:
         return body
 
     def _check_model(self, name, body):
-        entry = BY_ID.get(body["model_id"])
+        entry = next((spec for spec in self.specs if spec["model_id"] == body["model_id"]), None)
         if entry is None:
             raise Refused(404, "model_not_supported", f"Model '{body['model_id']}' is not supported")
         if _FUNCTIONS[name] not in [function["id"] for function in entry["functions"]]:
@@ -210,8 +212,9 @@ class Cloud:
         if request.method != "GET" or not 1 <= int(query.get("limit", ["100"])[0]) <= 200:
             raise Refused(400, "invalid_query_parameter", "limit is out of its bounds")
         start = int(query.get("start", ["0"])[0])
-        page = {"limit": _PAGE, "total_count": len(SPECS), "resources": SPECS[start : start + _PAGE]}
-        if start + _PAGE < len(SPECS):
+        self.listings += start == 0
+        page = {"limit": _PAGE, "total_count": len(self.specs), "resources": self.specs[start : start + _PAGE]}
+        if start + _PAGE < len(self.specs):
             page["next"] = {"href": f"{self.url}{request.url.path}?version=2025-02-06&start={start + _PAGE}"}
         return JSONResponse(page)
 
