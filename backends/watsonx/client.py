@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from specserve.backends.watsonx.options import WatsonxOptions
     from specserve.backends.watsonx.place import Place
-    from specserve.backends.watsonx.tokens import Tokens
+    from specserve.backends.watsonx.tokens import Token, Tokens
 
 _TRIED_AGAIN = frozenset({429, 503})
 _FIRST_PAUSE = 0.5  # seconds; doubled with each attempt, and more or less than that by chance
@@ -30,6 +30,7 @@ _LONGEST_PAUSE = 8.0
 _QUICK = 1.0  # seconds; a connection that was kept, and closed at the other end, breaks at once
 _LONGEST_ERROR = 64 * 1024  # bytes of an error's body that are read
 _MOST_PAGES = 20
+_MOST_TOKENS = 4  # that one request tries after its first: on a busy machine a token may expire on its way
 
 
 class NotConnected(UpstreamUnreachable):
@@ -156,13 +157,15 @@ class Client:
         self, request: _Request, *, asked: Iterable[str] = (), text: str = ""
     ) -> AsyncIterator[ClientResponse]:
         """A response with status 200, closed in the end. Its connection is kept only if all of it was read."""
-        token = await self._tokens.get() if request.needs_token else ""
-        attempt, renewed = 0, False
+        token = await self._tokens.get() if request.needs_token else None
+        attempt, chances = 0, _MOST_TOKENS
         while True:
             outcome = await self._attempt(request, token)
             if isinstance(outcome, Problem):
-                if outcome.status == 401 and token and not renewed:
-                    renewed, token = True, await self._tokens.replace(token)
+                if outcome.status == 401 and token is not None and chances:
+                    # One that was rejected while it should be good is replaced once, one that came late again.
+                    chances = chances - 1 if self._tokens.has_expired(token) else 0
+                    token = await self._tokens.replace(token)
                     continue
                 outcome = _Failed(client_error(outcome, asked=asked, text=text), again=outcome.status in _TRIED_AGAIN)
             if not isinstance(outcome, _Failed):
@@ -178,7 +181,7 @@ class Client:
         finally:
             outcome.close()
 
-    async def _attempt(self, request: _Request, token: str) -> ClientResponse | Problem | _Failed:
+    async def _attempt(self, request: _Request, token: Token | None) -> ClientResponse | Problem | _Failed:
         """Send it once: a response with status 200, what was said in its place, or why there is nothing."""
         sent_at = time.monotonic()
         try:
@@ -188,7 +191,7 @@ class Client:
                 self._place.url + request.path,
                 params=request.query,
                 data=request.data,
-                headers=request.headers | ({"Authorization": f"Bearer {token}"} if token else {}),
+                headers=request.headers | ({} if token is None else {"Authorization": f"Bearer {token.value}"}),
                 allow_redirects=False,
             )
             if response.status == 200:

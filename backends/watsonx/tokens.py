@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,10 +28,12 @@ class Token:
     Attributes:
         value: The bearer token.
         lifetime: Seconds from when it was asked for until it expires.
+        expires_at: When that is, by the clock of its `Tokens`.
     """
 
     value: str = field(repr=False)
     lifetime: float
+    expires_at: float = 0.0
 
 
 class Tokens:
@@ -50,7 +52,7 @@ class Tokens:
         self._unsafe_at = 0.0
         self._renewal: asyncio.Task[Token] | None = None
 
-    async def get(self) -> str:
+    async def get(self) -> Token:
         """A token that will not expire on its way.
 
         One that is near its end is still given, while the next is fetched; who finds none waits for it.
@@ -60,21 +62,25 @@ class Tokens:
         """
         now = self._clock()
         if self._token is None or now >= self._unsafe_at:
-            return (await self._renewed()).value
+            return await self._renewed()
         if now >= self._renew_at:
             self._renew()
-        return self._token.value
+        return self._token
 
-    async def replace(self, rejected: str) -> str:
+    def has_expired(self, token: Token) -> bool:
+        """Whether a token that was good when it was given is so no more: that the service rejects it says nothing."""
+        return self._clock() >= token.expires_at
+
+    async def replace(self, rejected: Token) -> Token:
         """Another token than the one that the service rejected: a new one, unless somebody has just fetched it.
 
         Raises:
             APIError: None could be fetched.
         """
         token = self._token
-        if token is not None and token.value != rejected and self._clock() < self._unsafe_at:
-            return token.value
-        return (await self._renewed()).value
+        if token is not None and token.value != rejected.value and self._clock() < self._unsafe_at:
+            return token
+        return await self._renewed()
 
     async def close(self) -> None:
         """Give up a renewal that is under way."""
@@ -95,9 +101,9 @@ class Tokens:
     async def _fetch_next(self) -> Token:
         asked_at = self._clock()
         token = await self._fetch()
-        self._token = token
-        self._renew_at = asked_at + token.lifetime - min(_RENEW_BEFORE, token.lifetime * _RENEW_SHARE)
-        self._unsafe_at = asked_at + token.lifetime - min(_UNSAFE, token.lifetime * _UNSAFE_SHARE)
+        self._token = token = replace(token, expires_at=asked_at + token.lifetime)
+        self._renew_at = token.expires_at - min(_RENEW_BEFORE, token.lifetime * _RENEW_SHARE)
+        self._unsafe_at = token.expires_at - min(_UNSAFE, token.lifetime * _UNSAFE_SHARE)
         return token
 
     def _note_failure(self, renewal: asyncio.Task[Token]) -> None:

@@ -90,13 +90,14 @@ class Cloud:
         self.answer_delay = answer_delay
         self.tokens = {}  # token -> when it expires
         self.renewals = []  # when each was asked for
+        self.issued = []  # when each token was
         self.renewing = self.most_renewing = 0
         self.unauthorized = 0  # requests with no good token
         self.refused = []  # what was wrong with requests that were
         self.asked = []  # (path, body) of every request that was good
         self.working = self.left = 0  # answers under way; clients that left before the end
         self.specs = list(SPECS)  # what it offers
-        self.listings = 0  # how often somebody began to read that
+        self.listings = []  # when somebody began to read that
         self.faults = deque()
         self.iam_faults = deque()
 
@@ -162,7 +163,7 @@ class Cloud:
     async def _read(self, request, name):
         self._check_version(parse_qs(request.url.query), {"version"})
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or self.tokens.get(token, 0) < time.monotonic():
+        if scheme != "Bearer" or self.tokens.get(token, 0) <= time.monotonic():
             self.unauthorized += 1
             raise Unauthorized
         accept = "text/event-stream" if name.endswith("_stream") else "application/json"
@@ -212,7 +213,8 @@ class Cloud:
         if request.method != "GET" or not 1 <= int(query.get("limit", ["100"])[0]) <= 200:
             raise Refused(400, "invalid_query_parameter", "limit is out of its bounds")
         start = int(query.get("start", ["0"])[0])
-        self.listings += start == 0
+        if start == 0:
+            self.listings.append(time.monotonic())
         page = {"limit": _PAGE, "total_count": len(self.specs), "resources": self.specs[start : start + _PAGE]}
         if start + _PAGE < len(self.specs):
             page["next"] = {"href": f"{self.url}{request.url.path}?version=2025-02-06&start={start + _PAGE}"}
@@ -238,7 +240,8 @@ class Cloud:
             said = {"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."}
             return JSONResponse(said, 400)
         token = f"eyJ{secrets.token_urlsafe(64)}"
-        self.tokens[token] = time.monotonic() + self.token_lifetime
+        self.issued.append(time.monotonic())
+        self.tokens[token] = self.issued[-1] + self.token_lifetime
         return JSONResponse(
             {
                 "access_token": token,
