@@ -1,10 +1,12 @@
 """The default model beside what a user would pick instead: llama-server with the same file, `transformers serve`.
 
-    tox run -e benchmarks -- engine --llama-server PROGRAM [--transformers PYTHON --weights FOLDER]
+    tox run -e benchmarks -- engine --llama-server PROGRAM
+    tox run -e benchmarks -- engine --transformers PYTHON --weights FOLDER
 
 Tokens per second, time to the first token, gaps, most memory, start-up: at each concurrency, for short prompts, long
 ones and ones that share a long beginning. Every request has 128 tokens of answer, whatever the model would rather say.
-All servers run at the same time and are asked in turns; those that are not asked do nothing.
+All servers run at the same time and are asked in turns; those that are not asked do nothing. Ours runs twice: as it
+comes, and with `dynamic_quantization`, which rounds activations to 8 bits as llama.cpp does.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -31,6 +34,8 @@ MODEL = "smollm2-135m-instruct"
 WORDS = Path(__file__).with_name("words.txt")
 CONTEXT = 2048
 OURS = "specserve"
+ROUNDED = "specserve with dynamic_quantization"
+LLAMA_SERVER = "llama-server"
 TRANSFORMERS = "transformers serve"
 
 
@@ -103,20 +108,25 @@ def started(name: str, command: list[str], port: int, model: str, **environ: str
 
 def sides(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Side]:
     """Start all, one after the other."""
-    port = free_port()
-    command = [sys.executable, "-m", "specserve", "serve", "--model", MODEL, "--port", str(port)]
-    found = {OURS: stack.enter_context(started(OURS, command, port, MODEL))}
-    if arguments.llama_server:
-        command = [sys.executable, "-m", "specserve", "models", "path", MODEL]
-        path = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        gguf = next(path.glob("*.gguf")) if path.is_dir() else path
-        port, most = free_port(), max(arguments.concurrency)
-        command = [str(arguments.llama_server), "--model", str(gguf), "--alias", MODEL, "--port", str(port)]
-        command += ["--host", "127.0.0.1", "--parallel", str(most), "--ctx-size", str(CONTEXT * most), "--offline"]
-        libraries = {"LD_LIBRARY_PATH": str(arguments.llama_server.parent)}
-        found["llama-server"] = stack.enter_context(started("llama-server", command, port, MODEL, **libraries))
-    if arguments.transformers:
+    found = {}
+    for name, options in ((OURS, "{}"), (ROUNDED, "{ dynamic_quantization = true }")):
+        config = Path(stack.enter_context(TemporaryDirectory())) / "specserve.toml"
+        config.write_text(f'[[models]]\nid = "{MODEL}"\noptions = {options}\n')
         port = free_port()
+        command = [sys.executable, "-m", "specserve", "serve", "--config", str(config), "--port", str(port)]
+        found[name] = stack.enter_context(started(name, command, port, MODEL))
+    port = free_port()
+    if arguments.llama_server:
+        found[LLAMA_SERVER] = stack.enter_context(
+            started(
+                LLAMA_SERVER,
+                llama_server(arguments, port),
+                port,
+                MODEL,
+                LD_LIBRARY_PATH=str(arguments.llama_server.parent),
+            )
+        )
+    else:
         command = [str(arguments.transformers), "-m", "transformers.cli.transformers", "serve", "--port", str(port)]
         command += ["--host", "127.0.0.1", "--device", "cpu", "--continuous-batching", "--cb-max-memory-percent", "0.2"]
         command += [str(arguments.weights)]  # by default it takes nearly all memory for its KV cache
@@ -124,8 +134,18 @@ def sides(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Side]:
     return found
 
 
+def llama_server(arguments: argparse.Namespace, port: int) -> list[str]:
+    """Its command, with our file."""
+    command = [sys.executable, "-m", "specserve", "models", "path", MODEL]
+    path = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    gguf, most = next(path.glob("*.gguf")) if path.is_dir() else path, max(arguments.concurrency)
+    command = [str(arguments.llama_server), "--model", str(gguf), "--alias", MODEL, "--port", str(port)]
+    return [*command, "--host", "127.0.0.1", "--parallel", str(most), "--ctx-size", str(CONTEXT * most), "--offline"]
+
+
 def compare(found: dict[str, Side], kind: str, concurrency: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Rounds of so many requests at once, the servers taking turns."""
+    """Rounds of so many requests at once, the servers taking turns; the last of them is the peer."""
+    *_, peer = found
     generator = random.Random(f"{kind} {concurrency}")
     rounds: dict[str, list[Round]] = {name: [] for name in found}
     for number in range(arguments.rounds):
@@ -154,9 +174,8 @@ def compare(found: dict[str, Side], kind: str, concurrency: int, arguments: argp
         "concurrency": concurrency,
         "figures": {name: {key: vars(Spread.of(list_)) for key, list_ in of.items()} for name, of in figures.items()},
         "ratios": {
-            peer: {key: vars(ratios(figures[OURS][key], of[key])) for key in of}
-            for peer, of in figures.items()
-            if peer != OURS
+            ours: {key: vars(ratios(figures[ours][key], theirs)) for key, theirs in figures[peer].items()}
+            for ours in (OURS, ROUNDED)
         },
     }
 
@@ -164,8 +183,9 @@ def compare(found: dict[str, Side], kind: str, concurrency: int, arguments: argp
 def main() -> None:
     """Start, compare, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama-server", type=Path, help="the program of llama.cpp")
-    parser.add_argument("--transformers", type=Path, help="a Python with transformers[serving]")
+    peers = parser.add_mutually_exclusive_group(required=True)
+    peers.add_argument("--llama-server", type=Path, help="the program of llama.cpp")
+    peers.add_argument("--transformers", type=Path, help="a Python with transformers[serving]")
     parser.add_argument("--weights", type=Path, help="the same weights, for transformers")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 8, 16, 32])
     parser.add_argument("--prompts", nargs="+", default=["30", "400", "shared"], help="words, or `shared`")
@@ -178,18 +198,21 @@ def main() -> None:
             asyncio.run(ask_together(side.url, [request(side, text, 8) for text in prompts("30", 4, random.Random(1))]))
         rows = [compare(found, kind, count, arguments) for kind in arguments.prompts for count in arguments.concurrency]
         servers = {name: {"start_seconds": side.started, "memory_bytes": side.memory} for name, side in found.items()}
-    path = write(
-        "engine", {"machine": machine(), "arguments": _plain(vars(arguments)), "servers": servers, "rows": rows}
-    )
-    for peer in next(iter(rows))["ratios"]:
-        print(f"over {peer}: tokens/s, and first token at the median (less is better)")
-        for row in rows:
-            rate, wait = (Spread(**row["ratios"][peer][key]) for key in ("tokens_per_second", "first_token_p50"))
-            print(f"  {row['prompt']:>6} words {row['concurrency']:3} at once   {rate:.2f}   {wait:.2f}")
-        ratio_lines(path, peer, rows)
-    for name, told in servers.items():
-        memory = told["memory_bytes"] / 2**20
-        print(f"{name:20} start to first token {told['start_seconds']:.1f} s, memory {memory:.0f} MiB")
+    *_, peer = found
+    told = {"machine": machine(), "arguments": _plain(vars(arguments)), "peer": peer, "servers": servers, "rows": rows}
+    path = write(f"engine_{peer.replace(' ', '_').replace('-', '_')}", told)
+    print(f"over {peer}: tokens/s, and first token at the median (less is better); then the same, {ROUNDED}")
+    for row in rows:
+        spreads = [
+            f"{Spread(**row['ratios'][ours][key]):.2f}"
+            for ours in (OURS, ROUNDED)
+            for key in ("tokens_per_second", "first_token_p50")
+        ]
+        print(f"  {row['prompt']:>6} words {row['concurrency']:3} at once   {'   '.join(spreads)}")
+    ratio_lines(path, peer, [{**row, "ratios": row["ratios"][OURS]} for row in rows])
+    for name, side in servers.items():
+        memory = side["memory_bytes"] / 2**20
+        print(f"{name:36} start to first token {side['start_seconds']:.1f} s, memory {memory:.0f} MiB")
 
 
 def _plain(arguments: dict[str, Any]) -> dict[str, Any]:

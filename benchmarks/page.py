@@ -59,23 +59,23 @@ def _gateway(found: dict[str, Any]) -> str:
 
 
 def _engine(found: dict[str, Any]) -> str:
-    parts = ["## Engine\n"]
-    for peer in found["rows"][0]["ratios"]:
+    peer = found["peer"]
+    parts = [f"## Engine, beside {peer}\n\nOurs over its; of tokens/s more is better, of times less.\n"]
+    for ours in found["rows"][0]["ratios"]:
         rows = [
             (
                 "shared beginning" if row["prompt"] == "shared" else f"{row['prompt']} words",
                 str(row["concurrency"]),
                 *(
-                    _spread(row["ratios"][peer][key])
+                    _spread(row["ratios"][ours][key])
                     for key in ("tokens_per_second", "first_token_p50", "first_token_p99", "gap_p50", "gap_p99")
                 ),
             )
             for row in found["rows"]
         ]
         head = ("Prompt", "At once", "Tokens/s", "First token p50", "p99", "Gap p50", "p99")
-        picture = f"![Engine](engine-{peer.replace(' ', '-')}.svg)"
-        parts.append(f"Ours over those of {peer}; of tokens/s more is better, of times less.\n\n{_table(head, rows)}")
-        parts.append(f"{picture}\n")
+        parts.append(f"{ours}:\n\n{_table(head, rows)}")
+    parts.append(f"![Engine](engine_{peer.replace(' ', '_').replace('-', '_')}.svg)\n")
     servers = [
         (name, f"{told['start_seconds']:.1f} s", f"{told['memory_bytes'] / 2**20:.0f} MiB")
         for name, told in found["servers"].items()
@@ -130,7 +130,8 @@ def _machine(found: dict[str, Any]) -> str:
 PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "http_layer": _http_layer,
     "gateway": _gateway,
-    "engine": _engine,
+    "engine_llama_server": _engine,
+    "engine_transformers_serve": _engine,
     "server_tax": _server_tax,
     "growth": _growth,
 }

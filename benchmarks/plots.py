@@ -41,7 +41,7 @@ def ratio_lines(path: Path, peer: str, rows: Sequence[Mapping[str, Any]]) -> Non
     """Ours over a peer's against the number of requests at once: tokens/s, and the time to the first token.
 
     Args:
-        path: Of the JSON; the picture lies beside it, with the peer's name in its own.
+        path: Of the JSON; the picture lies beside it.
         peer: Whose figures stand below the line of the fraction.
         rows: With ``prompt``, ``concurrency`` and ``ratios``.
     """
@@ -51,7 +51,7 @@ def ratio_lines(path: Path, peer: str, rows: Sequence[Mapping[str, Any]]) -> Non
         for kind in dict.fromkeys(row["prompt"] for row in rows):
             of = [row for row in rows if row["prompt"] == kind]
             at = [row["concurrency"] for row in of]
-            found = [row["ratios"][peer][key] for row in of]
+            found = [row["ratios"][key] for row in of]
             label = "shared beginning" if kind == "shared" else f"{kind} words"
             (line,) = axes.plot(at, [each["median"] for each in found], marker="o", label=label)
             axes.fill_between(
@@ -70,7 +70,7 @@ def ratio_lines(path: Path, peer: str, rows: Sequence[Mapping[str, Any]]) -> Non
         axes.set_title(f"ours over {peer}: {title}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     both[0].legend(frameon=False)
-    figure.savefig(path.with_name(f"{path.stem}-{peer.replace(' ', '-')}.svg"), metadata={"Date": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)
 
 
