@@ -47,7 +47,7 @@ def levels(server, model, count, text):
     seen = []
 
     async def run():
-        async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=300, trust_env=False) as client:
 
             async def ask():
                 request = body(model, text, max_tokens=16)
