@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import secrets
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ FEATURES = frozenset(
 """The request parameters that both engines of this kind give effect to."""
 
 _SEED_RANGE = 1 << 32
+_log = logging.getLogger("specserve.engine")
 
 
 class ProcessEngine(Engine):
@@ -225,8 +227,9 @@ class ProcessEngine(Engine):
             sequence = self._sequences.get(sequence_id)
             if sequence is None:
                 continue  # cancelled while the step ran
-            if end is not None and end.startswith("!"):
-                sequence.mailbox.put_nowait(EngineFailure(end.removeprefix("!")))
+            failure = end[1:] if end is not None and end.startswith("!") else self._fault(tokens)
+            if failure:
+                sequence.mailbox.put_nowait(EngineFailure(failure))
                 self._forget(process, [sequence_id])
                 continue
             output = sequence.take(tokens, logprobs, end, *ranks)
@@ -237,6 +240,13 @@ class ProcessEngine(Engine):
             news.setdefault(sequence.mailbox, []).append(output)
         for mailbox, its_outputs in news.items():
             mailbox.put_nowait(its_outputs)
+
+    def _fault(self, tokens: Sequence[int]) -> str:
+        """What is wrong with the tokens that the engine gave, if anything is."""
+        if not tokens or (min(tokens) >= 0 and max(tokens) < self.tokenizer.size):
+            return ""
+        _log.error("the engine of %s gave a token that the model does not have: %s", self._files.path, tokens)
+        return "The engine gave a token that this model does not have."
 
     def _fail_all(self) -> None:
         """End what runs with the error that now stands for the engine."""
