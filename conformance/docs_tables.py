@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import groupby
-from pathlib import Path
 
 from specserve.conformance.exchanges import load as load_exchanges
 from specserve.conformance.mutants import load as load_mutants
 from specserve.conformance.requirements import Requirement
 from specserve.conformance.requirements import load as load_requirements
+from specserve.spec.made_docs import command
 
 _INTRO = """# Requirements
 
@@ -76,16 +75,7 @@ def _sent(requirements: list[Requirement], profile: str) -> set[str]:
     return {name for requirement in requirements if requirement.profile == profile for name in requirement.uses}
 
 
-def main() -> None:
-    """Write the page, or with ``--check`` say whether it is current."""
-    path = Path("docs/requirements.md")
-    text = page()
-    if "--check" in sys.argv:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            sys.exit(f"{path} is not current: tox run -e generate")
-    else:
-        path.write_text(text, encoding="utf-8")
-
+main = command(lambda _: page(), "docs/requirements.md", says="Write the page of requirements and mutants into FILE.")
 
 if __name__ == "__main__":
     main()

@@ -8,11 +8,11 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from pathlib import Path
 
-import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from specserve.spec.made_docs import command
 
 _TABLE = re.compile(r"(<!-- options of ([\w.]+):(\w+) -->\n).*?(<!-- end of options -->\n)", re.DOTALL)
 
@@ -35,20 +35,7 @@ def _default(field: FieldInfo) -> str:
     return "" if nothing else f"`{json.dumps(value)}`"
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the file is stale.")
-@click.argument("files", type=click.Path(path_type=Path, exists=True), nargs=-1)
-def main(*, check: bool, files: tuple[Path, ...]) -> None:
-    """Write the tables of options into FILES, by default all of docs/."""
-    for file in files or sorted(Path("docs").glob("*.md")):
-        text = file.read_text(encoding="utf-8")
-        current = rewrite(text)
-        if text == current:
-            continue
-        if check:
-            raise click.ClickException(f"{file} is stale: run `tox run -e generate`")
-        file.write_text(current, encoding="utf-8")
-
+main = command(rewrite, "docs/*.md", says="Write the tables of options into FILES, by default all of docs/.")
 
 if __name__ == "__main__":
     main()

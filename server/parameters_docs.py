@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
-
-import click
 
 from specserve.backends.registry import Registry
 from specserve.catalogue import CATALOGUE
 from specserve.spec.document import Parameter, load, operations, parameters
+from specserve.spec.made_docs import command
 
 _Capabilities = Mapping[str, Collection[str]]  # operationId -> the parameters in effect
 
@@ -77,18 +75,11 @@ def _fate(parameter: Parameter, supported: Collection[str]) -> str:
     return "hint" if parameter.hint else "refused"
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the file is stale.")
-@click.argument("file", type=click.Path(path_type=Path), default=Path("docs/parameters.md"))
-def main(*, check: bool, file: Path) -> None:
-    """Write the tables of parameters into FILE."""
-    current = document(asyncio.run(_of_the_catalogue()))
-    if file.exists() and file.read_text(encoding="utf-8") == current:
-        return
-    if check:
-        raise click.ClickException(f"{file} is stale: run `tox run -e generate`")
-    file.write_text(current, encoding="utf-8")
-
+main = command(
+    lambda _: document(asyncio.run(_of_the_catalogue())),
+    "docs/parameters.md",
+    says="Write the tables of parameters into FILE.",
+)
 
 if __name__ == "__main__":
     main()

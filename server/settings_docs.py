@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import click
-
 from specserve.settings import Settings
 from specserve.settings_sources import default_text, flag_name, group_of, is_list, variable_name
+from specserve.spec.made_docs import command
 
 _BEGIN = "<!-- settings: made by `python -m specserve.settings_docs`, do not edit -->\n"
 _END = "<!-- end of settings -->\n"
@@ -48,19 +45,7 @@ def rewrite(text: str) -> str:
     return f"{before}{begin}\n{table()}\n{end}{after}"
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the file is stale.")
-@click.argument("file", type=click.Path(path_type=Path, exists=True), default=Path("docs/configuration.md"))
-def main(*, check: bool, file: Path) -> None:
-    """Write the table of settings into FILE."""
-    text = file.read_text(encoding="utf-8")
-    current = rewrite(text)
-    if text == current:
-        return
-    if check:
-        raise click.ClickException(f"{file} is stale: run python -m specserve.settings_docs")
-    file.write_text(current, encoding="utf-8")
-
+main = command(rewrite, "docs/configuration.md", says="Write the table of settings into FILE.")
 
 if __name__ == "__main__":
     main()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
 import click
 
 from specserve.spec.diff import diff
-from specserve.spec.document import load, parse
+from specserve.spec.document import installed, load
 from specserve.spec.errata import Difference, Errata, Kind, with_tables
+from specserve.spec.made_docs import command
 from specserve.spec.pin import NotPublishedError, pin
 
 _KINDS: tuple[Kind, ...] = ("missing", "extra", "different", "stale")
@@ -45,24 +45,22 @@ def pin_command(file: Path, output: Path) -> None:
 @spec.command("diff")
 def diff_command() -> None:
     """Print how the contract differs from the published spec, and why. Exit with 1 if anything is unexplained."""
-    found = diff(load(), _installed("upstream.yaml"), Errata.read(_installed("errata.yaml")))
+    found = diff(
+        load(), installed("specserve.spec", "upstream.yaml"), Errata.read(installed("specserve.spec", "errata.yaml"))
+    )
     click.echo(report(found), nl=False)
     if any(difference.explanation is None for difference in found):
         sys.exit(1)
 
 
-@spec.command("tables")
-@click.option(
-    "--readme",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=Path("spec/README.md"),
-    show_default=True,
-    help="The file that shows the tables.",
+spec.add_command(
+    command(
+        lambda text: with_tables(text, _errata()),
+        "spec/README.md",
+        says="Write the tables of what was left out and of the errata into FILE.",
+    ),
+    "tables",
 )
-def tables_command(readme: Path) -> None:
-    """Write the tables of what was left out and of the errata into spec/README.md."""
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(with_tables(text, Errata.read(_installed("errata.yaml"))), encoding="utf-8")
 
 
 def report(found: list[Difference]) -> str:
@@ -84,6 +82,5 @@ def _line(difference: Difference) -> str:
     return f"  {difference.kind:<9}  {difference.path}  {difference.upstream} -> {difference.ours}"
 
 
-def _installed(name: str) -> dict[str, object]:
-    parsed: dict[str, object] = parse(files("specserve.spec").joinpath(name).read_bytes())
-    return parsed
+def _errata() -> Errata:
+    return Errata.read(installed("specserve.spec", "errata.yaml"))

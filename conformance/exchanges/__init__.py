@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from specserve.conformance.budget import UNBOUNDED_ANSWER, Cost
@@ -99,16 +98,13 @@ def _count(value: Any) -> int:
 def load() -> dict[str, Exchange]:
     """All exchanges by name: free ones first, then in the order of the files."""
     operations = {operation.operation_id: operation for operation in document.operations(document.load())}
-    found = [_exchange(family, name, row, operations) for family in FAMILIES for name, row in _rows(family)]
+    found = [
+        _exchange(family, name, row, operations)
+        for family in FAMILIES
+        for name, row in document.installed("specserve.conformance.exchanges", f"{family}.yaml").items()
+    ]
     ordered = sorted(found, key=lambda exchange: exchange.billable or exchange.after is not None)
     return {exchange.name: exchange for exchange in ordered}
-
-
-def _rows(family: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    text = files("specserve.conformance.exchanges").joinpath(f"{family}.yaml").read_text(encoding="utf-8")
-    for name, row in document.parse(text).items():
-        if not name.startswith("."):
-            yield name, row
 
 
 def _exchange(family: str, name: str, row: dict[str, Any], operations: Mapping[str, document.Operation]) -> Exchange:

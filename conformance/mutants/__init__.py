@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from specserve.conformance.requirements import load as load_requirements
@@ -37,9 +36,5 @@ class Mutant:
 @cache
 def load() -> dict[str, Mutant]:
     """All mutants by id."""
-    text = files("specserve.conformance.mutants").joinpath("rules.yaml").read_text(encoding="utf-8")
-    return {
-        name: Mutant(name, row["what"], row["when"] or {}, tuple(row["do"]))
-        for name, row in document.parse(text).items()
-        if not name.startswith(".")
-    }
+    rules = document.installed("specserve.conformance.mutants", "rules.yaml")
+    return {name: Mutant(name, row["what"], row["when"] or {}, tuple(row["do"])) for name, row in rules.items()}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from specserve.conformance.exchanges import Exchange
@@ -117,8 +116,7 @@ def load() -> dict[str, Requirement]:
     """All requirements by id, in the order of the families."""
     found: dict[str, Requirement] = {}
     for family in FAMILIES:
-        text = files("specserve.conformance.requirements").joinpath(f"{family}.yaml").read_text(encoding="utf-8")
-        data = document.parse(text)
+        data = document.installed("specserve.conformance.requirements", f"{family}.yaml")
         for identifier, row in data["requirements"].items():
             if identifier in found:
                 msg = f"{identifier} stands twice"

@@ -207,7 +207,7 @@ def test_the_tables_of_the_readme_are_current() -> None:
 def test_the_command_writes_the_tables(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("A\n<!-- begin left-out -->\nold\n<!-- end left-out -->\nB\n", encoding="utf-8")
-    result = CliRunner().invoke(cli.spec, ["tables", "--readme", str(readme)])
+    result = CliRunner().invoke(cli.spec, ["tables", str(readme)])
     text = readme.read_text(encoding="utf-8")
     assert result.exit_code == 0
     assert "OpenAI's model names" in text
