@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from specserve.backends.base import EncodedEvents
+from specserve.backends.base import EncodedAnswer, EncodedEvents
 from specserve.spec.sse import parse
 
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
@@ -14,11 +14,13 @@ STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def chunks_in(items: list[Any]) -> list[dict[str, Any]]:
-    """The JSON of each chunk; where its `usage` is null, which all but the last have, without it."""
+    """The JSON of each chunk, or of the answer; where its `usage` is null, as in all but the last, without it."""
     found: list[dict[str, Any]] = []
     for item in items:
         if isinstance(item, EncodedEvents):
             found += [orjson.loads(event.data) for event in parse(item.data)]
+        elif isinstance(item, EncodedAnswer):
+            found.append(orjson.loads(item.data))
         else:
             found.append(item.model_dump(mode="json", exclude_unset=True))
     return [{name: value for name, value in chunk.items() if (name, value) != ("usage", None)} for chunk in found]

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from specserve.backends.base import Backend, Capabilities, Load
 from specserve.backends.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
 from specserve.backends.local import plan, reasoning
+from specserve.backends.local.answers import ChatAnswers, CompletionAnswers
 from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
-from specserve.backends.local.delivery import streamed, whole
+from specserve.backends.local.delivery import streamed, whole, whole_chunks
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
 from specserve.backends.local.named_templates import read_template
 from specserve.backends.local.prompts import ChatPrompts
+from specserve.backends.local.spelling import Spelling
 from specserve.backends.local.structured import bound, format_grammar
 from specserve.backends.local.tool_chunks import ToolChunks
 from specserve.backends.local.tool_formats import GENERIC
@@ -28,7 +30,7 @@ from specserve.generated.models import ChatCompletionRequestUserMessage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from specserve.backends.base import Call, EncodedEvents, ModelSettings
+    from specserve.backends.base import Call, EncodedAnswer, EncodedEvents, ModelSettings
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.prompts import ChatPrompt
     from specserve.backends.local.tool_formats.base import ToolFormat
@@ -92,6 +94,9 @@ class LocalBackend(Backend):
             template = ChatTemplate(source, self._engine.special_tokens)
             self._prompts = ChatPrompts(template, self._engine.tokenizer)
             self._tool_prompts = ToolPrompts(template)
+        self._spelling = Spelling(self._engine.tokenizer)
+        self._chat_answers = ChatAnswers(self.settings.id, self._spelling)
+        self._completion_answers = CompletionAnswers(self.settings.id, self._spelling)
         self._capabilities = self.declare(self._engine)
 
     async def stop(self) -> None:
@@ -151,18 +156,21 @@ class LocalBackend(Backend):
         self,
         request: CreateChatCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents, None]:
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
         asked = plan.parameters(request)
         form = self._tool_format()
         # A model that never learned to call does not know when to stop: it repeats itself, unless asked for more.
         unasked = not ("parallel_tool_calls" in request.model_fields_set and asked["parallel_tool_calls"])
         tools = read_tools(asked, one_required=unasked and not form.taught)
-        shared = (call, self.settings.id, self.engine.tokenizer)
-        chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
         generation = Generation(self.engine, await self._plan_chat(asked, tools, form))
+        if tools is None and not asked["stream"]:
+            yield self._chat_answers.encoded(call, await whole(generation), generation.usage())
+            return
+        shared = (call, self.settings.id, self._spelling)
+        chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
         if not asked["stream"]:
-            for chunk in await whole(generation, chunks):
+            for chunk in await whole_chunks(generation, chunks):
                 yield chunk
             return
         async with aclosing(streamed(generation, chunks, include_usage=_include_usage(asked))) as events:
@@ -173,17 +181,16 @@ class LocalBackend(Backend):
         self,
         request: CreateCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents, None]:
+    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents | EncodedAnswer, None]:
         """Continue one or several prompts; see `Backend.complete`."""
         asked = plan.parameters(request)
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
-        chunks = CompletionChunks(call, self.settings.id, self.engine.tokenizer)
         generation = Generation(self.engine, planned)
         if not asked["stream"]:
-            for chunk in await whole(generation, chunks):
-                yield chunk
+            yield self._completion_answers.encoded(call, await whole(generation), generation.usage())
             return
+        chunks = CompletionChunks(call, self.settings.id, self._spelling)
         async with aclosing(streamed(generation, chunks, include_usage=_include_usage(asked))) as events:
             async for event in events:
                 yield event

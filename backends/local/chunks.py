@@ -10,18 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from specserve.backends.construct import construct
-from specserve.backends.local.spelling import Spelling
 from specserve.generated.models import (
     ChatCompletionChoiceLogprobs,
     ChatCompletionStreamChoice,
     ChatCompletionStreamResponseDelta,
     CompletionChoice,
     CompletionLogprobs,
-    CompletionTokensDetails,
-    CompletionUsage,
     CreateChatCompletionStreamResponse,
     CreateCompletionResponse,
-    PromptTokensDetails,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +26,8 @@ if TYPE_CHECKING:
 
     from specserve.backends.base import Call
     from specserve.backends.local.answer import Delta
-    from specserve.backends.local.engine import Tokenizer
-    from specserve.backends.local.generation import Usage
+    from specserve.backends.local.spelling import Spelling
+    from specserve.backends.local.usage import Usage
 
 ChunkT_co = TypeVar("ChunkT_co", covariant=True)
 
@@ -55,10 +51,10 @@ class Chunks(Protocol[ChunkT_co]):
 class ChatChunks:
     """Builds the chunks of a chat answer."""
 
-    def __init__(self, call: Call, model: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, call: Call, model: str, spelling: Spelling) -> None:
         self._call = call
         self._model = model
-        self._spelling = Spelling(tokenizer)
+        self._spelling = spelling
 
     def begin(self, index: int) -> Iterator[CreateChatCompletionStreamResponse]:
         """The role."""
@@ -70,10 +66,7 @@ class ChatChunks:
             thought = construct(ChatCompletionStreamResponseDelta, reasoning_content=delta.thought)
             yield self._chunk(delta.index, thought)
         if delta.scored:
-            content = [self._spelling.chat(token) for token in delta.scored]
-            yield self._text(
-                delta.index, delta.text, construct(ChatCompletionChoiceLogprobs, content=content, refusal=None)
-            )
+            yield self._text(delta.index, delta.text, self._spelling.chat(delta.scored))
         elif delta.text:
             yield self._text(delta.index, delta.text)
         if delta.finish_reason:
@@ -87,7 +80,7 @@ class ChatChunks:
     def usage(self, usage: Usage) -> CreateChatCompletionStreamResponse:
         """The usage."""
         chunk = self._of([])
-        chunk.usage = _usage(usage)
+        chunk.usage = usage.model()
         return chunk
 
     def _text(
@@ -121,10 +114,10 @@ class ChatChunks:
 class CompletionChunks:
     """Builds the chunks of a completion."""
 
-    def __init__(self, call: Call, model: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, call: Call, model: str, spelling: Spelling) -> None:
         self._call = call
         self._model = model
-        self._spelling = Spelling(tokenizer)
+        self._spelling = spelling
 
     def begin(self, index: int) -> Iterator[CreateCompletionResponse]:
         """Nothing."""
@@ -145,7 +138,7 @@ class CompletionChunks:
     def usage(self, usage: Usage) -> CreateCompletionResponse:
         """The usage."""
         chunk = self._of([])
-        chunk.usage = _usage(usage)
+        chunk.usage = usage.model()
         return chunk
 
     def _chunk(
@@ -167,22 +160,3 @@ class CompletionChunks:
             model=self._model,
             choices=choices,
         )
-
-
-def _usage(usage: Usage) -> CompletionUsage:
-    made = construct(
-        CompletionUsage,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        completion_tokens_details=construct(
-            CompletionTokensDetails,
-            accepted_prediction_tokens=0,
-            audio_tokens=0,
-            reasoning_tokens=usage.reasoning_tokens,
-            rejected_prediction_tokens=0,
-        ),
-    )
-    if usage.cached_tokens is not None:
-        made.prompt_tokens_details = construct(PromptTokensDetails, audio_tokens=0, cached_tokens=usage.cached_tokens)
-    return made

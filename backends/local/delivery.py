@@ -1,4 +1,4 @@
-"""How what choices gained leaves the backend: encoded events step by step for a stream, else few chunks at the end.
+"""How what choices gained leaves the backend: encoded events step by step for a stream, else all at the end.
 
 Nearly all chunks of a stream are the same but for their text. One is made of the contract's model and encoded; in the
 bytes of the others only the text is another.
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from specserve.backends.local.answer import Delta
     from specserve.backends.local.chunks import Chunks
-    from specserve.backends.local.generation import Generation, Usage
+    from specserve.backends.local.generation import Generation
+    from specserve.backends.local.usage import Usage
 
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 
@@ -41,17 +42,22 @@ async def streamed(
     yield events.usage(generation.usage())
 
 
-async def whole(generation: Generation, chunks: Chunks[Chunk]) -> list[Chunk]:
-    """The chunks of an answer, when it is complete: all text of a choice in one."""
+async def whole(generation: Generation) -> list[Delta]:
+    """All that each choice gained, in the order of the choices, when the answer is complete."""
     gained: dict[int, list[Delta]] = {}
     async with aclosing(generation.steps()) as steps:
         async for deltas in steps:
             for delta in deltas:
                 gained.setdefault(delta.index, []).append(delta)
+    return [_joined(gained[index]) for index in sorted(gained)]
+
+
+async def whole_chunks(generation: Generation, chunks: Chunks[Chunk]) -> list[Chunk]:
+    """The chunks of an answer, when it is complete: all text of a choice in one."""
     found: list[Chunk] = []
-    for index, its in gained.items():
-        found += chunks.begin(index)
-        found += chunks.gained(_joined(its))
+    for delta in await whole(generation):
+        found += chunks.begin(delta.index)
+        found += chunks.gained(delta)
     found.append(chunks.usage(generation.usage()))
     return found
 
@@ -90,7 +96,7 @@ class Events(Generic[Chunk]):
     def usage(self, usage: Usage) -> EncodedEvents:
         """The last event, which those who did not ask do not get."""
         data = _encoded(self._chunks.usage(usage)) if self._include_usage else b""
-        return EncodedEvents(data, {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens})
+        return EncodedEvents(data, usage.told())
 
     def _event(self, chunk: Chunk) -> bytes:
         if self._include_usage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from specserve.backends.errors import EngineFailure
@@ -12,6 +12,7 @@ from specserve.backends.local.answer import Answer, RankedOutput
 from specserve.backends.local.best_of import best
 from specserve.backends.local.echoed import Echoed
 from specserve.backends.local.engine import TokenOutput
+from specserve.backends.local.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -19,24 +20,6 @@ if TYPE_CHECKING:
     from specserve.backends.local.answer import Delta
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.plan import Job, Plan
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens that a request took.
-
-    Attributes:
-        prompt_tokens: Of all prompts, each counted once.
-        completion_tokens: Of all answers, also those that `best_of` drops; up to and with the token that completed a
-            stop string.
-        cached_tokens: Prompt tokens that the engine found in its cache; None if it does not tell.
-        reasoning_tokens: Those of `completion_tokens` that were thoughts.
-    """
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int | None
-    reasoning_tokens: int = 0
 
 
 class Generation:

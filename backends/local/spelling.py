@@ -6,7 +6,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from specserve.backends.construct import construct
-from specserve.generated.models import ChatCompletionTokenLogprob, ChatCompletionTopLogprob, CompletionLogprobs
+from specserve.generated.models import (
+    ChatCompletionChoiceLogprobs,
+    ChatCompletionTokenLogprob,
+    ChatCompletionTopLogprob,
+    CompletionLogprobs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +29,21 @@ class Spelling:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def chat(self, token: ScoredToken) -> ChatCompletionTokenLogprob:
-        """A token of a chat answer."""
+    def chat(self, tokens: Sequence[ScoredToken]) -> ChatCompletionChoiceLogprobs:
+        """Tokens of a chat answer."""
+        return construct(ChatCompletionChoiceLogprobs, content=[self._chat(token) for token in tokens], refusal=None)
+
+    def completion(self, tokens: Sequence[ScoredToken]) -> CompletionLogprobs:
+        """Tokens of a completion."""
+        return construct(
+            CompletionLogprobs,
+            tokens=[self._prefixed(token.token_id) for token in tokens],
+            token_logprobs=[None if token.logprob is None else _finite(token.logprob) for token in tokens],
+            top_logprobs=[self._top(token) for token in tokens],
+            text_offset=[token.start for token in tokens],
+        )
+
+    def _chat(self, token: ScoredToken) -> ChatCompletionTokenLogprob:
         text, data = self._spelled(token.token_id)
         alternatives = []
         for token_id, logprob in token.alternatives:
@@ -39,16 +57,6 @@ class Spelling:
             logprob=_finite(token.logprob),
             bytes=data,
             top_logprobs=alternatives,
-        )
-
-    def completion(self, tokens: Sequence[ScoredToken]) -> CompletionLogprobs:
-        """Tokens of a completion."""
-        return construct(
-            CompletionLogprobs,
-            tokens=[self._prefixed(token.token_id) for token in tokens],
-            token_logprobs=[None if token.logprob is None else _finite(token.logprob) for token in tokens],
-            top_logprobs=[self._top(token) for token in tokens],
-            text_offset=[token.start for token in tokens],
         )
 
     def _top(self, token: ScoredToken) -> dict[str, float] | None:

@@ -115,11 +115,6 @@ def test_all_tokens_of_a_step_are_one_chunk() -> None:
     assert deltas(run([[out("hello ")], [out("you", "stop")]])) == ["", "hello ", "you", None]
 
 
-def test_an_answer_that_is_not_streamed_is_one_chunk_of_text() -> None:
-    steps = [[out("hello ")], [out("you")], [out("", "stop")]]
-    assert deltas(run(steps, stream=False, stream_options=None)) == ["", "hello you", None]
-
-
 def test_a_step_that_brings_no_whole_character_brings_no_chunk() -> None:
     steps = [[TokenOutput(0, [byte], [])] for byte in "é!".encode()]
     assert deltas(run([*steps, [out("", "stop")]])) == ["", "é", "!", None]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tokenizers
+from chunks import chunks_in
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from real_templates import CHATML, LLAMA_2, ZEPHYR
@@ -121,9 +122,9 @@ def test_echo_says_control_tokens_as_text() -> None:
         await backend.start()
         said = "a<|end|><|assistant|>b"
         request = CreateChatCompletionRequest.model_validate({"model": "m", "messages": [user(said)]})
-        chunks = [chunk async for chunk in backend.chat(request, Call("c", 1))]
+        [answer] = chunks_in([item async for item in backend.chat(request, Call("c", 1))])
         await backend.stop()
-        return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+        return str(answer["choices"][0]["message"]["content"])
 
     assert asyncio.run(go()) == "a<|end|><|assistant|>b"
     assert EchoTokenizer().encode("<|end|>", add_special_tokens=False) == [259]

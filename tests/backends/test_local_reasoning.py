@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from scripted import Script, ask, out
 
 from specserve.backends.errors import UnsupportedValue
 from specserve.backends.local.engine import TokenOutput
-from specserve.handlers._fold import ChatFold
 
 BASE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 OPENED = BASE + "{% if '</think>' %}<think>\n{% endif %}"
@@ -174,22 +172,3 @@ def test_several_answers_think_each_for_themselves() -> None:
     for at, texts in enumerate([("a", "b"), ("c", "d")]):
         assert parts([{"choices": [c for c in k["choices"] if c["index"] == at]} for k in chunks]) == texts
     assert reasoning_tokens(chunks) == 18
-
-
-def fold(script: Script) -> Any:
-    async def go() -> Any:
-        folded = ChatFold()
-        async for chunk in script.stream(stream=False, stream_options=None):
-            folded.add(chunk)
-        return folded.build()
-
-    return asyncio.run(go())
-
-
-def test_the_fold_keeps_thoughts_beside_the_answer() -> None:
-    script = engine(OPENED, "hm", "m</think>", "yes")
-    folded = fold(script)
-    message = folded.model_dump(exclude_unset=True)["choices"][0]["message"]
-    assert message == {"role": "assistant", "content": "yes", "refusal": None, "reasoning_content": "hmm"}
-    folded = fold(engine(BASE, "yes"))
-    assert "reasoning_content" not in folded.model_dump(exclude_unset=True)["choices"][0]["message"]

@@ -1,0 +1,29 @@
+"""The JSON of a generated model with holes: made once of the model, filled for each request.
+
+What changes from one answer of a model to the next is a handful of values. Building and encoding the models around
+them took longer than everything else that a short answer needs.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from specserve.backends.construct import encode
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_MARK = secrets.token_hex(16)  # nobody can put it into the name of a model
+_HOLE = re.compile(rb'"%b (\w+)"' % _MARK.encode())
+
+
+def hole(name: str) -> str:
+    """Stands for a value that is not known yet."""
+    return f"{_MARK} {name}"
+
+
+def stencil(model: BaseModel) -> bytes:
+    """The JSON of a model that has holes, to be filled with JSON: ``stencil(model) % {b"name": b"value"}``."""
+    return _HOLE.sub(rb"%(\1)b", encode(model).replace(b"%", b"%%"))
