@@ -139,7 +139,7 @@ class EncodedEvents:
 
 @dataclass(frozen=True, slots=True)
 class EncodedAnswer:
-    """A whole answer as it shall go out: all that a relaying backend yields to a request without ``stream``.
+    """A whole answer as it shall go out: all that a backend yields to a request without ``stream``, if it encodes.
 
     Attributes:
         data: The JSON.
@@ -232,7 +232,7 @@ class Backend(ABC):
         * Closing the generator (`aclose`) at any point, the first `anext` included, stops the generation within one
           engine step and frees its KV cache.
         * Chunks are made with `construct.construct`, fields that the spec requires all set: they go out with
-          ``exclude_unset``. A backend may give `EncodedEvents`, and one that relays an `EncodedAnswer`, instead.
+          ``exclude_unset``. A backend may give `EncodedEvents`, or an `EncodedAnswer`, instead.
         """
         raise OperationNotSupported("This model does not do chat completions.", param="model")
 

@@ -107,7 +107,7 @@ class Defaults:
         Raises:
             UnsupportedValue: The request asks for more tokens than the model gives.
         """
-        if operation not in _TEXT:
+        if operation not in _TEXT or (not self._values[operation] and self._most_tokens is None):
             return body
         said = {name for name, value in raw.items() if value is not None}
         if said.intersection(_LIMIT_NAMES):

@@ -26,6 +26,8 @@ Body = TypeVar("Body", bound=BaseModel)
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 Chunk_contra = TypeVar("Chunk_contra", contravariant=True)
 
+_TOLD = ("prompt_tokens", "completion_tokens")
+
 
 class Fold(Protocol[Chunk_contra]):
     """Adds up chunks to an answer; see `_fold.py`."""
@@ -48,16 +50,17 @@ async def served_model(request: Request, operation_id: str, body: Body) -> tuple
         OperationNotSupported: It does something else.
         UnsupportedParameter: See `refuse_unsupported`.
     """
-    model: ServedModel = request.state.registry.get(request.state.body["model"])
+    state = request.state
+    model: ServedModel = state.registry.get(state.body["model"])
     note(request, model=model.id)
     if not model.try_lease():
         await until_disconnect(request.receive, model.lease())
-    request.state.leases.callback(model.release)
+    state.leases.append(model.release)
     supported = model.backend.capabilities.operations.get(operation_id)
     if supported is None:
         raise OperationNotSupported("The requested model does not support this operation.", param="model")
-    refuse_unsupported(request.state.parameters[operation_id], request.state.body, supported)
-    return model, model.defaults.apply(operation_id, body, request.state.body, supported)
+    refuse_unsupported(state.parameters[operation_id], state.body, supported)
+    return model, model.defaults.apply(operation_id, body, state.body, supported)
 
 
 async def folded(
@@ -134,12 +137,20 @@ async def _events(
 def encoded_response(request: Request, answer: EncodedAnswer) -> Response:
     """A 200 with a body that is encoded already."""
     _note_usage(request, answer.usage)
-    return Response(answer.data, media_type="application/json")
+    return _JSONBytes(answer.data)
 
 
 def json_response(answer: BaseModel) -> Response:
     """A 200 with a generated model as its body."""
-    return Response(encode(answer), media_type="application/json")
+    return _JSONBytes(encode(answer))
+
+
+class _JSONBytes(Response):
+    """A 200 whose headers are known without asking."""
+
+    def __init__(self, data: bytes) -> None:
+        self.status_code, self.background, self.body = 200, None, data
+        self.raw_headers = [(b"content-length", b"%d" % len(data)), (b"content-type", b"application/json")]
 
 
 def note(request: Request, **facts: object) -> None:
@@ -148,7 +159,7 @@ def note(request: Request, **facts: object) -> None:
 
 
 def _note_usage(request: Request, usage: CompletionUsage | Mapping[str, Any] | None) -> None:
-    if isinstance(usage, CompletionUsage):
-        note(request, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-    elif usage is not None:
-        note(request, **{name: usage[name] for name in ("prompt_tokens", "completion_tokens") if name in usage})
+    if usage is None:
+        return
+    told = vars(usage) if isinstance(usage, CompletionUsage) else usage
+    request.state.log.update((name, told[name]) for name in _TOLD if name in told)

@@ -10,6 +10,8 @@ from specserve.spec.document import Parameter
 
 # What the handlers themselves give effect to, whatever the model.
 _HANDLED = frozenset({"model", "stream", "stream_options"})
+_PLAIN = frozenset({"role", "content", "name"})
+_SPEAKERS = frozenset({"assistant", "developer", "system", "user"})
 
 
 def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any], supported: frozenset[str]) -> None:
@@ -25,8 +27,10 @@ def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any],
         InvalidRequest: `stream_options` without `stream`.
     """
     for name, value in body.items():
+        if name in supported or name in _HANDLED:
+            continue
         parameter = policy[name]
-        if name not in supported and name not in _HANDLED and not parameter.hint and not parameter.is_off(value):
+        if not parameter.hint and not parameter.is_off(value):
             raise UnsupportedParameter(f"This model does not support '{name}'.", param=name)
     _check_stream_options(body)
     for path, feature in _message_features(body.get("messages") or ()):
@@ -45,6 +49,8 @@ def _check_stream_options(body: Mapping[str, Any]) -> None:
 def _message_features(messages: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Each thing beyond plain text that the messages use: (where, feature of `Capabilities`)."""
     for i, message in enumerate(messages):
+        if message.keys() <= _PLAIN and isinstance(message.get("content"), str) and message["role"] in _SPEAKERS:
+            continue
         at = f"messages[{i}]"
         if message["role"] in {"tool", "function"}:
             yield at, "messages.tool"

@@ -140,7 +140,7 @@ class AuthMiddleware:
                 except Unauthenticated as error:
                     await error_response(error)(scope, receive, send)
                     return
-            scope = {**scope, "state": {**scope.get("state", {}), "admin": admin}}
+            scope.setdefault("state", {})["admin"] = admin
         elif scope["type"] == "websocket" and self._keyring:
             await send({"type": "websocket.close", "code": 1008})
             return

@@ -66,7 +66,10 @@ def parse_json(scope: Scope, body: bytes) -> Any:
 
 def _header(scope: Scope, name: bytes, otherwise: bytes) -> bytes:
     """The first header of this name; the server gives names in lower case."""
-    return next((value for found, value in scope["headers"] if found == name), otherwise)
+    for found, value in scope["headers"]:
+        if found == name:
+            return bytes(value)
+    return otherwise
 
 
 def _too_large(limit: int) -> RequestTooLarge:

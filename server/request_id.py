@@ -21,7 +21,7 @@ def new_request_id() -> bytes:
 class RequestIdMiddleware:
     """Gives every request an id, the client's own if it is sane, and every response the header. Pure ASGI.
 
-    Further inside, the id is ``scope["state"]["request_id"]``.
+    Further inside, the id is ``scope["state"]["request_id"]``, and scope and state are the request's own.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,7 +33,8 @@ class RequestIdMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = _client_id(scope) or new_request_id()
-        # The state that the lifespan filled is shared by all requests unless the server copied it: copy it here.
+        # The state that the lifespan filled is shared by all requests unless the server copied it: copy it here, so
+        # that everything further inside may write into both.
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id.decode()}}
 
         async def send_with_id(message: Message) -> None:

@@ -148,11 +148,11 @@ class Answer:
         if not self._short:
             return self._add_each(output)
         # The way of nearly all answers: nothing depends on where a token ends and the next begins.
-        ids, token_bytes = output.token_ids, self._tokenizer.token_bytes
+        ids = output.token_ids
         self.completion_tokens += len(ids)
         if output.logprobs:
             self.logprob += sum(output.logprobs)
-        text = self._detokenizer.push(token_bytes(ids[0]) if len(ids) == 1 else b"".join(map(token_bytes, ids)))
+        text = self._detokenizer.push(self._tokenizer.text_bytes(ids))
         if output.finish_reason:
             text += self._detokenizer.flush()
             self.finished = True

@@ -158,7 +158,7 @@ class LocalBackend(Backend):
         call: Call,
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
-        asked = plan.parameters(request)
+        asked = plan.parameters(request, call.body)
         form = self._tool_format()
         # A model that never learned to call does not know when to stop: it repeats itself, unless asked for more.
         unasked = not ("parallel_tool_calls" in request.model_fields_set and asked["parallel_tool_calls"])
@@ -288,8 +288,7 @@ class LocalBackend(Backend):
     def _text(self, prompt: str | list[int]) -> str:
         if isinstance(prompt, str):
             return prompt
-        tokenizer = self.engine.tokenizer
-        return b"".join(map(tokenizer.token_bytes, prompt)).decode(errors="replace")
+        return self.engine.tokenizer.text_bytes(prompt).decode(errors="replace")
 
     async def _off_loop(self, work: Callable[[], T], size: int) -> T:
         if size <= _SHORT:

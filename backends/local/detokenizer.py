@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 
+_UTF_8 = codecs.getincrementaldecoder("utf-8")
+
 
 class Detokenizer:
     """Decodes the UTF-8 of one sequence piece by piece.
@@ -18,7 +20,7 @@ class Detokenizer:
     """Whether a character has begun and waits for the rest of its bytes."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._decoder = _UTF_8(errors="replace")
         self.pending = False
 
     def push(self, data: bytes) -> str:

@@ -11,9 +11,11 @@ from specserve.backends.base import Load
 from specserve.backends.local.grammar import Grammar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sampling:
     """How to choose tokens. A field at its default asks for nothing.
+
+    Not to be changed, though it is not frozen: that would take a request four times as long to make.
 
     Attributes:
         max_tokens: Most tokens to generate, already cut to what the context leaves; 0 only with `rank_prompt`.
@@ -91,6 +93,10 @@ class Tokenizer(ABC):
         Raises:
             IndexError: No such token.
         """
+
+    def text_bytes(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes of several tokens."""
+        return b"".join(map(self.token_bytes, token_ids))
 
     @property
     def control_tokens(self) -> Mapping[str, int]:

@@ -75,6 +75,10 @@ class FastTokenizer(Tokenizer):
             raise IndexError(token_id)
         return self._pieces[token_id]
 
+    def text_bytes(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes of several tokens."""
+        return b"".join(map(self._pieces.__getitem__, token_ids))
+
     @property
     def size(self) -> int:
         """Number of tokens; ids are below it."""

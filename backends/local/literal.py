@@ -40,8 +40,8 @@ class Literal:
         The guard is empty if there is none to write, and then `value` is what it was. A string that begins or ends
         with a part of a control token gets one too, for a template may put the rest of it beside.
         """
-        strings = _strings(value, [])
-        if not any(map(self._suspicious, strings)):
+        strings = _strings(value)
+        if self._edge is None or not self._edge.search("".join(strings)) or not any(map(self._suspicious, strings)):
             return value, ""
         written = {character for text in strings for character in text}
         guard = next(chr(point) for point in GUARDS if chr(point) not in written)
@@ -77,15 +77,17 @@ class Literal:
         return f"{guard if first else ''}{text}{guard if last else ''}"
 
 
-def _strings(value: Any, found: list[str]) -> list[str]:
-    """All strings in `value`, added to those that were found."""
-    if isinstance(value, str):
-        found.append(value)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _strings(key, found)
-            _strings(item, found)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _strings(item, found)
+def _strings(value: Any) -> list[str]:
+    """All strings in `value`."""
+    found: list[str] = []
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, dict):
+            found += item
+            waiting += item.values()
+        elif isinstance(item, list | tuple):
+            waiting += item
     return found

@@ -11,9 +11,14 @@ from specserve.backends.errors import UnsupportedParameter
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_PASSED_ON = ("name", "tool_calls", "tool_call_id", "reasoning_content")
+_PLAIN = frozenset({bool, dict, float, int, str, type(None)})
+
 
 def plain(value: Any) -> Any:
     """`value` with the generated wrappers taken off: root models become what they hold, objects become dicts."""
+    if type(value) in _PLAIN:  # asking pydantic's classes takes longer than all else here
+        return value
     if isinstance(value, RootModel):
         return plain(value.root)
     if isinstance(value, BaseModel):
@@ -40,8 +45,10 @@ def _template_message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
     role = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
     rendered = {"role": role, "content": _text(message.get("refusal") if content is None else content, where)}
-    passed_on = ("name", "tool_calls", "tool_call_id", "reasoning_content")
-    return rendered | {key: message[key] for key in passed_on if message.get(key)}
+    for key in _PASSED_ON:
+        if message.get(key):
+            rendered[key] = message[key]
+    return rendered
 
 
 def _refuse_other_calls(message: Mapping[str, Any], where: str) -> None:

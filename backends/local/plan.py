@@ -26,6 +26,8 @@ _MOST_CHOICES = 1024
 _MOST_DIGITS = 10
 """Of a token id. Longer numbers are not even read."""
 
+_PLAIN = frozenset({bool, float, int, str, type(None)})
+
 
 @dataclass(frozen=True)
 class Job:
@@ -68,12 +70,29 @@ class Plan:
         return self.candidates or self.n
 
 
-def parameters(request: BaseModel) -> dict[str, Any]:
+def parameters(request: BaseModel, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The request's parameters by name, defaults included.
 
     Not by attribute: reading a parameter that the published API calls deprecated (`seed`, `max_tokens`) would warn.
+
+    Args:
+        request: The request.
+        body: The same as JSON, if it is at hand. Its messages are taken from it: they hold no number that the model
+            could have made another of, and unmaking their models takes longer than all else.
     """
-    return {**_defaults(type(request)), **request.model_dump(exclude_unset=True)}
+    values, asked = vars(request), _defaults(type(request)).copy()
+    made = set()
+    for name in request.model_fields_set:
+        if type(values[name]) in _PLAIN:
+            asked[name] = values[name]
+        else:
+            made.add(name)
+    if body is not None and "messages" in made:
+        asked["messages"] = body["messages"]
+        made.remove("messages")
+    if made:
+        asked.update(request.model_dump(include=made, exclude_unset=True))
+    return asked
 
 
 @cache

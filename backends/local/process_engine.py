@@ -300,6 +300,6 @@ class _Sequence:
         )
 
     def _meets_stop_string(self, tokens: list[int]) -> bool:
-        text = self._tail + b"".join(self._files.tokenizer.token_bytes(token) for token in tokens)
+        text = self._tail + self._files.tokenizer.text_bytes(tokens)
         self._tail = text[1 - max(map(len, self._stops)) :] if max(map(len, self._stops)) > 1 else b""
         return self._count >= self._sampling.min_tokens and any(stop in text for stop in self._stops)

@@ -26,7 +26,7 @@ class StopStrings:
 
     def __init__(self, stop: Sequence[str]) -> None:
         self._stop = tuple(stop)
-        self._longest = max(map(len, self._stop), default=0)
+        self._longest = max(map(len, self._stop)) if stop else 0
         self._held = ""
         self.found = False
 
