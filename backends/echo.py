@@ -20,7 +20,7 @@ import re
 import struct
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain, cycle, islice, zip_longest
+from itertools import cycle, islice, zip_longest
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -38,7 +38,6 @@ from specserve.generated.models import CreateEmbeddingResponse, Embedding, Embed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
-    from typing import Literal
 
     from specserve.backends.base import Capabilities, ModelSettings
     from specserve.backends.local.answer import Alternatives
@@ -176,20 +175,18 @@ class EchoEngine(Engine):
         clock = asyncio.get_running_loop().time
         due = clock() + self._options.first_token_delay
         # Without a pace several steps go together; where nobody sees the tokens come, they are one.
-        steps = _steps(ids, sampling, n, width=1 if pace or sampling.streamed else _TURN)
+        turns = _turns(ids, sampling, n, width=1 if pace else _TURN, together=not (pace or sampling.streamed))
         self._running += n
         try:
             if sampling.rank_prompt:
                 await self._sleep(0)
                 yield [RankedOutput(0, [], [], prompt=[(_LOGPROBS[0], _ranked(token_id)) for token_id in prompt[1:]])]
-            at = 0
-            while batch := list(islice(steps, 1 if pace or not sampling.streamed else _TURN)):
+            for at, outputs in enumerate(turns):
                 # Even without a pace others get their turn: each step of a real engine takes time too.
                 wait = due + at * pause - clock()
                 if at or wait > 0:
                     await self._sleep(wait)
-                yield batch[0] if len(batch) == 1 else list(chain.from_iterable(batch))
-                at += 1
+                yield outputs
         finally:
             self._running -= n
 
@@ -230,20 +227,25 @@ def _said(prompt: Sequence[int]) -> list[int]:
     return [token_id for token_id in ids if not 256 <= token_id < _FIRST_PAIR]
 
 
-def _steps(ids: list[int], sampling: Sampling, n: int, width: int) -> Iterator[list[TokenOutput]]:
-    """What `n` sequences of these tokens gain, so many tokens a step."""
-    finish_reason: Literal["length", "stop"] = "length" if len(ids) == sampling.max_tokens else "stop"
+def _turns(ids: list[int], sampling: Sampling, n: int, width: int, *, together: bool) -> Iterator[list[TokenOutput]]:
+    """What `n` sequences of these tokens gain, so many tokens a turn, each turn one step or one for each token."""
     last = max(0, len(ids) - 1) // width * width
     for at in range(0, last + 1, width):
         some = ids[at : at + width]
-        ending, cached_tokens = finish_reason if at == last else None, 0 if at == 0 else None
+        steps = [some] if together or not some else [[token_id] for token_id in some]
         if sampling.logprobs:
-            logprobs = [_LOGPROBS[0]] * len(some)
-            ranks = [_ranked(token_id) for token_id in some]
-            output: TokenOutput = RankedOutput(0, some, logprobs, ending, cached_tokens, alternatives=ranks)
+            outputs: list[TokenOutput] = [_scored(step) for step in steps]
         else:
-            output = TokenOutput(0, some, [], ending, cached_tokens)
-        yield [output] if n == 1 else [replace(output, index=index) for index in range(n)]
+            outputs = [TokenOutput(0, step, []) for step in steps]
+        if at == 0:
+            outputs[0].cached_tokens = 0
+        if at == last:
+            outputs[-1].finish_reason = "length" if len(ids) == sampling.max_tokens else "stop"
+        yield outputs if n == 1 else [replace(output, index=index) for output in outputs for index in range(n)]
+
+
+def _scored(ids: list[int]) -> RankedOutput:
+    return RankedOutput(0, ids, [_LOGPROBS[0]] * len(ids), alternatives=[_ranked(token_id) for token_id in ids])
 
 
 def _ranked(token_id: int) -> Alternatives:

@@ -152,7 +152,8 @@ class Answer:
         self.completion_tokens += len(ids)
         if output.logprobs:
             self.logprob += sum(output.logprobs)
-        text = self._detokenizer.push(self._tokenizer.text_bytes(ids))
+        tokenizer = self._tokenizer
+        text = self._detokenizer.push(tokenizer.token_bytes(ids[0]) if len(ids) == 1 else tokenizer.text_bytes(ids))
         if output.finish_reason:
             text += self._detokenizer.flush()
             self.finished = True

@@ -8,18 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from specserve.backends.base import Backend, Capabilities, Load
+from specserve.backends.base import Backend, Call, Capabilities, Load
 from specserve.backends.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
 from specserve.backends.local import plan, reasoning
 from specserve.backends.local.answers import ChatAnswers, CompletionAnswers
 from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
-from specserve.backends.local.delivery import streamed, whole, whole_chunks
+from specserve.backends.local.delivery import Events, event_stencils, streamed, whole, whole_chunks
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
 from specserve.backends.local.named_templates import read_template
 from specserve.backends.local.prompts import ChatPrompts
 from specserve.backends.local.spelling import Spelling
+from specserve.backends.local.stencil import hole
 from specserve.backends.local.structured import bound, format_grammar
 from specserve.backends.local.tool_chunks import ToolChunks
 from specserve.backends.local.tool_formats import GENERIC
@@ -30,7 +31,7 @@ from specserve.generated.models import ChatCompletionRequestUserMessage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from specserve.backends.base import Call, EncodedAnswer, EncodedEvents, ModelSettings
+    from specserve.backends.base import EncodedAnswer, EncodedEvents, ModelSettings
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.prompts import ChatPrompt
     from specserve.backends.local.tool_formats.base import ToolFormat
@@ -97,6 +98,9 @@ class LocalBackend(Backend):
         self._spelling = Spelling(self._engine.tokenizer)
         self._chat_answers = ChatAnswers(self.settings.id, self._spelling)
         self._completion_answers = CompletionAnswers(self.settings.id, self._spelling)
+        shared = (Call(id=hole("id"), created=hole("created")), self.settings.id, self._spelling)
+        self._chat_events = event_stencils(ChatChunks(*shared))
+        self._completion_events = event_stencils(CompletionChunks(*shared))
         self._capabilities = self.declare(self._engine)
 
     async def stop(self) -> None:
@@ -173,9 +177,12 @@ class LocalBackend(Backend):
             for chunk in await whole_chunks(generation, chunks):
                 yield chunk
             return
-        async with aclosing(streamed(generation, chunks, include_usage=_include_usage(asked))) as events:
-            async for event in events:
-                yield event
+        include_usage = _include_usage(asked)
+        stencils = self._chat_events[include_usage] if tools is None else None
+        events = Events(chunks, call, stencils, include_usage=include_usage)
+        async with aclosing(streamed(generation, events)) as items:
+            async for item in items:
+                yield item
 
     async def complete(
         self,
@@ -191,9 +198,11 @@ class LocalBackend(Backend):
             yield self._completion_answers.encoded(call, await whole(generation), generation.usage())
             return
         chunks = CompletionChunks(call, self.settings.id, self._spelling)
-        async with aclosing(streamed(generation, chunks, include_usage=_include_usage(asked))) as events:
-            async for event in events:
-                yield event
+        include_usage = _include_usage(asked)
+        events = Events(chunks, call, self._completion_events[include_usage], include_usage=include_usage)
+        async with aclosing(streamed(generation, events)) as items:
+            async for item in items:
+                yield item
 
     async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:
         limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)

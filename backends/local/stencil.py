@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 from specserve.backends.construct import encode
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from pydantic import BaseModel
 
 _MARK = secrets.token_hex(16)  # nobody can put it into the name of a model
 _HOLE = re.compile(rb'"%b (\w+)"' % _MARK.encode())
 
 
-def hole(name: str) -> str:
-    """Stands for a value that is not known yet."""
+def hole(name: str) -> Any:
+    """Stands for a value of any type that is not known yet."""
     return f"{_MARK} {name}"
 
 
