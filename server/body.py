@@ -51,10 +51,8 @@ def parse_json(scope: Scope, body: bytes) -> Any:
         UnsupportedMediaType: The content type is not JSON in UTF-8.
         InvalidRequest: The bytes are not JSON.
     """
-    content_type = _header(scope, b"content-type", _JSON).decode("latin-1").lower()
-    media_type, _, parameters = content_type.partition(";")
-    charset = parameters.partition("charset=")[2].strip().strip('"') or "utf-8"
-    if media_type.strip() != _JSON.decode() or charset not in {"utf-8", "utf8"}:
+    content_type = _header(scope, b"content-type", _JSON)
+    if content_type != _JSON and not _is_json(content_type):
         raise UnsupportedMediaType("The request body must be sent as Content-Type: application/json.")
     try:
         return orjson.loads(body)
@@ -62,6 +60,12 @@ def parse_json(scope: Scope, body: bytes) -> Any:
         raise InvalidRequest(
             f"The request body is not valid JSON (line {error.lineno}, column {error.colno})."
         ) from error
+
+
+def _is_json(content_type: bytes) -> bool:
+    media_type, _, parameters = content_type.decode("latin-1").lower().partition(";")
+    charset = parameters.partition("charset=")[2].strip().strip('"') or "utf-8"
+    return media_type.strip() == _JSON.decode() and charset in {"utf-8", "utf8"}
 
 
 def _header(scope: Scope, name: bytes, otherwise: bytes) -> bytes:

@@ -14,7 +14,7 @@ from specserve.backends.local import plan, reasoning
 from specserve.backends.local.answers import ChatAnswers, CompletionAnswers
 from specserve.backends.local.chat_template import ChatTemplate
 from specserve.backends.local.chunks import ChatChunks, CompletionChunks
-from specserve.backends.local.delivery import Events, event_stencils, streamed, whole, whole_chunks
+from specserve.backends.local.delivery import Events, event_stencils, whole, whole_chunks
 from specserve.backends.local.generation import Generation
 from specserve.backends.local.messages import template_messages
 from specserve.backends.local.named_templates import read_template
@@ -180,9 +180,10 @@ class LocalBackend(Backend):
         include_usage = _include_usage(asked)
         stencils = self._chat_events[include_usage] if tools is None else None
         events = Events(chunks, call, stencils, include_usage=include_usage)
-        async with aclosing(streamed(generation, events)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(generation.steps()) as steps:
+            async for deltas in steps:
+                yield events.gained(deltas)
+        yield events.usage(generation.usage())
 
     async def complete(
         self,
@@ -200,9 +201,10 @@ class LocalBackend(Backend):
         chunks = CompletionChunks(call, self.settings.id, self._spelling)
         include_usage = _include_usage(asked)
         events = Events(chunks, call, self._completion_events[include_usage], include_usage=include_usage)
-        async with aclosing(streamed(generation, events)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(generation.steps()) as steps:
+            async for deltas in steps:
+                yield events.gained(deltas)
+        yield events.usage(generation.usage())
 
     async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:
         limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)

@@ -19,7 +19,7 @@ from specserve.backends.local.stencil import hole, stencil
 from specserve.generated.models import CreateChatCompletionStreamResponse, CreateCompletionResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from specserve.backends.base import Call
     from specserve.backends.local.chunks import Chunks
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 
 _BEFORE, _AFTER = b"data: ", b"\n\n"
-
-
-async def streamed(generation: Generation, events: Events[Chunk]) -> AsyncGenerator[EncodedEvents, None]:
-    """The events of an answer, those of one step together."""
-    async with aclosing(generation.steps()) as steps:
-        async for deltas in steps:
-            yield events.gained(deltas)
-    yield events.usage(generation.usage())
 
 
 async def whole(generation: Generation) -> list[Delta]:
