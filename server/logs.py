@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
@@ -21,7 +20,7 @@ from specserve.settings import Settings
 
 _LONGEST_PATH = 256
 _AMBIGUOUS = re.compile("[ \\t=\\r\\n\"']")
-_UNAMBIGUOUS = re.compile("[!#-&(-<>-~]*")  # of ASCII: nearly all there is to show
+_unambiguous = re.compile("[!#-&(-<>-~]*").fullmatch  # of ASCII: nearly all there is to show
 _MORE_THAN_A_LINE = frozenset({"exc_info", "exception", "logger", "logger_name", "stack"})
 _CLIENT_CLOSED_REQUEST = 499
 
@@ -34,7 +33,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     level = getattr(logging, settings.log_level.upper())
     shared: list[Processor] = [
         structlog.processors.add_log_level,
-        _stamp,
+        _Stamp(),
     ]
     renderers = _renderers(settings.log_format, colors=stream.isatty())
     structlog.configure(
@@ -93,7 +92,7 @@ def _shown(value: object) -> str:
     """Text as it is, unless that could be read as more than one value."""
     if not isinstance(value, str):
         return repr(value)
-    if _UNAMBIGUOUS.fullmatch(value):
+    if _unambiguous(value):
         return value
     value = _without_control_characters(value)
     return repr(value) if _AMBIGUOUS.search(value) else value
@@ -111,12 +110,22 @@ def _escape_control_characters(_logger: WrappedLogger, _method: str, event: Even
     return event
 
 
-def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Tell when a line was written, and in the course of which request."""
-    event["timestamp"] = datetime.now(UTC).isoformat().removesuffix("+00:00") + "Z"
-    if request_id := _request_id.get():
-        event.setdefault("request_id", request_id)
-    return event
+class _Stamp:
+    """Tells when a line was written, and in the course of which request. Dates are put together once a second."""
+
+    def __init__(self) -> None:
+        self._second = ("", -1)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        shown, second = self._second
+        if second != seconds:
+            shown = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = (shown, seconds)
+        event["timestamp"] = f"{shown}.{nanoseconds // 1000:06}Z"
+        if request_id := _request_id.get():
+            event.setdefault("request_id", request_id)
+        return event
 
 
 def _is_news(record: logging.LogRecord) -> bool:
