@@ -1,7 +1,7 @@
 """The JSON of a generated model with holes: made once of the model, filled for each request.
 
 What changes from one answer of a model to the next is a handful of values. Building and encoding the models around
-them took longer than everything else that a short answer needs.
+them took a fifth of the time of a short answer.
 """
 
 from __future__ import annotations
