@@ -80,6 +80,7 @@ def declared(options: UpstreamOptions, entry: Mapping[str, Any]) -> Capabilities
     return Capabilities(
         operations,
         context_length=next((one for one in lengths if _positive(one)), None),
+        max_output_tokens=_positive(told.get("max_output_tokens")),
         embedding_dimensions=_positive(told.get("embedding_dimensions")),
     )
 

@@ -165,11 +165,12 @@ def test_what_the_upstream_tells_of_the_model_is_believed():
     told = {
         "context_length": 100,
         "embedding_dimensions": 8,
+        "max_output_tokens": 50,
         "operations": {"createChatCompletion": ["messages", "seed", "no_such_thing"]},
     }
     model = capabilities({"capabilities": told}, refuse=["seed"])
     assert model.operations == {"createChatCompletion": frozenset({"messages"})}
-    assert (model.context_length, model.embedding_dimensions) == (100, 8)
+    assert (model.context_length, model.max_output_tokens, model.embedding_dimensions) == (100, 50, 8)
 
 
 @pytest.mark.parametrize("models", [None, [], {"data": 5}, {"data": [{}]}, {"data": [{"id": "another"}]}, "x" * 100])
