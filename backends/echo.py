@@ -18,9 +18,10 @@ import hashlib
 import math
 import re
 import struct
+import sys
 from contextlib import suppress
 from dataclasses import replace
-from itertools import cycle, islice, zip_longest
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -51,14 +52,15 @@ _FIRST_PAIR = 256 + len(_CONTROL)
 _TOKENS = (
     *(bytes([byte]) for byte in range(256)),
     *(b"" for _ in _CONTROL),
-    *(pair.to_bytes(2, "little") for pair in range(_FIRST_PAIR, int.from_bytes(b"~~", "little") + 1)),
+    *(pair.to_bytes(2, sys.byteorder) for pair in range(_FIRST_PAIR, int.from_bytes(b"~~") + 1)),
 )
 _CONTROL_IDS = {text: 256 + at for at, text in enumerate(_CONTROL)}
 _PIECES = re.compile("(" + "|".join(map(re.escape, _CONTROL)) + ")")
 _TOKEN = re.compile(rb"[ -~]{2}|.", re.DOTALL)
 
 _TEMPLATE = """{% for message in messages %}
-{{- message['name'] + ': ' if 'name' in message }}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}
+{%- if 'name' in message %}{{ message['name'] + ': ' }}{% endif %}
+{{- '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
@@ -86,8 +88,8 @@ class EchoOptions(Options):
 class EchoTokenizer(Tokenizer):
     """Two printable ASCII characters a token, or one byte: so that words, emoji and stop strings straddle tokens.
 
-    Ids: bytes below 256, then the control tokens; the id of any two bytes is the number that they are, the first the
-    lower, so that a text is tokenised by reading it as numbers.
+    Ids: bytes below 256, then the control tokens; the id of any two bytes is the number that they are to this machine,
+    so that a text is tokenised by reading it as numbers.
     """
 
     @property
@@ -102,12 +104,12 @@ class EchoTokenizer(Tokenizer):
     def encode_guarded(self, text: str, guard: str) -> list[int]:
         """See `Tokenizer`."""
         ids: list[int] = []
-        pieces = _PIECES.split(text)  # text and control tokens in turns
-        for piece, control in zip_longest(pieces[::2], pieces[1::2]):
-            if piece:
+        for piece in _PIECES.split(text):  # text and control tokens in turns
+            control = _CONTROL_IDS.get(piece)
+            if control is not None:
+                ids.append(control)
+            elif piece:
                 ids += _text_ids(piece.replace(guard, "") if guard else piece)
-            if control:
-                ids.append(_CONTROL_IDS[control])
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -130,8 +132,8 @@ def _text_ids(text: str) -> list[int]:
     data = text.encode(errors="replace")
     if text.isascii() and text.isprintable():  # most texts: read in pairs without looking for them
         whole = len(data) // 2 * 2
-        return [*struct.unpack(f"<{whole // 2}H", data[:whole]), *data[whole:]]
-    return [int.from_bytes(token, "little") for token in _TOKEN.findall(data)]
+        return [*memoryview(data)[:whole].cast("H"), *data[whole:]]
+    return [int.from_bytes(token, sys.byteorder) for token in _TOKEN.findall(data)]
 
 
 class EchoEngine(Engine):

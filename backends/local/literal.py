@@ -29,7 +29,7 @@ class Literal:
         self._whole = re.compile("|".join(map(re.escape, texts))) if texts else None
         # Whatever holds a token, or the beginning or the rest of one, holds one of these: a quick look at most strings.
         edges = {text[0] for text in texts} | {text[-1] for text in texts}
-        self._edge = re.compile(f"[{''.join(map(re.escape, sorted(edges)))}]") if texts else None
+        self._edges = tuple(edges)
         self._beginnings = {text[:size] for text in texts for size in range(1, len(text))}
         self._endings = {text[-size:] for text in texts for size in range(1, len(text))}
         self._longest = max(map(len, texts), default=0)
@@ -41,16 +41,19 @@ class Literal:
         with a part of a control token gets one too, for a template may put the rest of it beside.
         """
         strings = _strings(value)
-        if self._edge is None or not self._edge.search("".join(strings)) or not any(map(self._suspicious, strings)):
+        if not self._has_edge("".join(strings)) or not any(map(self._suspicious, strings)):
             return value, ""
         written = {character for text in strings for character in text}
         guard = next(chr(point) for point in GUARDS if chr(point) not in written)
         return self._mark(value, guard), guard
 
     def _suspicious(self, text: str) -> bool:
-        if self._whole is None or self._edge is None or not self._edge.search(text):
+        if self._whole is None or not self._has_edge(text):
             return False
         return bool(self._whole.search(text)) or self._cut(text) != (0, 0)
+
+    def _has_edge(self, text: str) -> bool:
+        return any(map(text.__contains__, self._edges))
 
     def _cut(self, text: str) -> tuple[int, int]:
         """Whether `text` begins with the rest, and ends with the beginning of a control token, as lengths."""
