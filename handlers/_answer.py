@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from specserve.backends.base import EncodedAnswer, EncodedEvents
 from specserve.backends.construct import encode
@@ -153,6 +154,11 @@ class _JSONBytes(Response):
         self.status_code, self.background, self.body = 200, None, data
         self.raw_headers = [(b"content-length", b"%d" % len(data)), (b"content-type", b"application/json")]
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
 
 def note(request: Request, **facts: object) -> None:
     """Add facts to the request's log line."""
@@ -163,4 +169,7 @@ def _note_usage(request: Request, usage: CompletionUsage | Mapping[str, Any] | N
     if usage is None:
         return
     told = vars(usage) if isinstance(usage, CompletionUsage) else usage
-    request.state.log.update((name, told[name]) for name in _TOLD if name in told)
+    log: dict[str, Any] = request.scope["state"]["log"]
+    for name in _TOLD:
+        if name in told:
+            log[name] = told[name]

@@ -68,6 +68,11 @@ class KeyRing:
         """Whether a key is needed."""
         return bool(self._digests)
 
+    @property
+    def holds_keys(self) -> bool:
+        """Whether it makes a difference which key a request has."""
+        return bool(self._digests or self._admin_digests)
+
     def check(self, authorization: str | None) -> bool:
         """Let a request pass by its Authorization header: ``Bearer KEY``, or ``Basic`` with the key as password.
 
@@ -77,7 +82,7 @@ class KeyRing:
         Raises:
             Unauthenticated: The header is absent, cannot be read, or holds no key of this ring, and one is needed.
         """
-        if not self._digests and not self._admin_digests:
+        if not self.holds_keys:
             return False
         try:
             digest = hashlib.sha256(_key_in(authorization)).digest()
@@ -131,10 +136,10 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its key is right, with `admin` in its state if it is an admin key; else answer 401."""
         if scope["type"] == "http":
-            # A second Authorization header would leave open which of the two counts.
-            headers = [value for name, value in scope["headers"] if name == b"authorization"]
             admin = False
-            if not _is_open(scope):
+            if self._keyring.holds_keys and not _is_open(scope):
+                # A second Authorization header would leave open which of the two counts.
+                headers = [value for name, value in scope["headers"] if name == b"authorization"]
                 try:
                     admin = self._keyring.check(headers[0].decode("latin-1") if len(headers) == 1 else None)
                 except Unauthenticated as error:
