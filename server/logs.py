@@ -84,7 +84,7 @@ class _Lines:
             return self._console(logger, method, _escape_control_characters(logger, method, event))
         told = _without_control_characters(event.pop("event"))
         parts = [event.pop("timestamp"), f"[{event.pop('level'):9}]", f"{told:30}"]
-        parts += [f"{name}={_shown(event[name])}" for name in sorted(event)]
+        parts += [f"{name}={_shown(value)}" for name, value in sorted(event.items())]
         return " ".join(parts).rstrip(" ")
 
 
