@@ -14,7 +14,7 @@ from specserve.backends.huggingface.embeddings import HuggingFaceEmbeddings
 from specserve.backends.huggingface.options import HuggingFaceOptions
 from specserve.backends.huggingface.order import WORKER
 from specserve.backends.huggingface.text import HuggingFaceText
-from specserve.backends.local.process import Spawned
+from specserve.backends.local.process import Prepared
 from specserve.backends.options import parse_options
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class HuggingFace(Backend):
         super().__init__(settings)
         self._options = parse_options(HuggingFaceOptions, settings.options)
         source.check(settings.source)
-        self._spawned: Spawned | None = None
+        self._prepared = Prepared(WORKER)
         self._inner: HuggingFaceText | HuggingFaceEmbeddings | None = None
 
     @property
@@ -48,7 +48,7 @@ class HuggingFace(Backend):
 
     def prepare(self) -> None:
         """Start the engine process, which takes seconds to import its libraries."""
-        self._spawned = Spawned(WORKER)
+        self._prepared.start()
 
     async def start(self) -> None:
         """Fetch the model if need be, see what it is, and open it."""
@@ -62,15 +62,12 @@ class HuggingFace(Backend):
             given_up.set()
             raise
         kind = HuggingFaceEmbeddings if source.makes_embeddings(path) else HuggingFaceText
-        spawned, self._spawned = self._spawned or Spawned(WORKER), None
-        self._inner = kind(self.settings, self._options, path, spawned)
+        self._inner = kind(self.settings, self._options, path, self._prepared)
         await self._inner.start()
 
     async def stop(self) -> None:
         """Stop the engine, also one that was prepared and never opened."""
-        if self._spawned is not None:
-            self._spawned.end()
-            self._spawned = None
+        self._prepared.end()
         if self._inner is not None:
             await self._inner.stop()
 

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.errors import BackendLoadError, EngineFailure
-from specserve.backends.huggingface.order import LIBRARY, WORKER, order
+from specserve.backends.huggingface.order import LIBRARY, order
 from specserve.backends.local.embeddings import Encoder, LocalEmbeddings
-from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.process import EngineProcess, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -88,36 +88,28 @@ class HuggingFaceEmbeddings(LocalEmbeddings):
         settings: The model.
         options: Its options.
         path: A directory.
-        spawned: The process to open it in.
+        prepared: The process to open it in.
     """
 
-    def __init__(self, settings: ModelSettings, options: HuggingFaceOptions, path: Path, spawned: Spawned) -> None:
+    def __init__(self, settings: ModelSettings, options: HuggingFaceOptions, path: Path, prepared: Prepared) -> None:
         super().__init__(settings, options.batch_tokens)
         self._options = options
         self._path = path
-        self._spawned: Spawned | None = spawned
+        self._prepared = prepared
 
     async def open_encoder(self) -> Encoder:
         """Let the process open the model."""
-        spawned, self._spawned = self._spawned, None
         described = order(self._path, self._options, "embeddings")
 
-        async def launch(spawned: Spawned | None = None) -> EngineProcess:
-            return await EngineProcess.start(described, spawned or Spawned(WORKER), LIBRARY)
+        async def launch() -> EngineProcess:
+            return await EngineProcess.start(described, self._prepared.take(), LIBRARY)
 
-        process = await launch(spawned)
+        process = await launch()
         try:
             return await asyncio.to_thread(_Encoder, process, launch, self._options.context_length)
         except BaseException:
             await process.stop(patience=0)
             raise
-
-    async def stop(self) -> None:
-        """Let the batch that runs end, and unload."""
-        await super().stop()
-        if self._spawned is not None:
-            self._spawned.end()
-            self._spawned = None
 
     def processes(self) -> tuple[int, ...]:
         """The engine's process."""

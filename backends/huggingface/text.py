@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.errors import BackendLoadError
-from specserve.backends.huggingface.order import LIBRARY, WORKER, order
+from specserve.backends.huggingface.order import LIBRARY, order
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Sampling
 from specserve.backends.local.fast_tokenizer import tokenizer_from_json, tokenizer_from_text
 from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf
-from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.process import EngineProcess, Prepared
 from specserve.backends.local.process_engine import FEATURES, ProcessEngine
 from specserve.backends.local.vocabulary import described
 
@@ -41,23 +41,21 @@ class HuggingFaceText(LocalBackend):
         settings: The model.
         options: Its options.
         path: A directory or a GGUF file.
-        spawned: The process to open it in.
+        prepared: The process to open it in.
     """
 
     features = FEATURES | {"logit_bias"}
 
-    def __init__(self, settings: ModelSettings, options: HuggingFaceOptions, path: Path, spawned: Spawned) -> None:
+    def __init__(self, settings: ModelSettings, options: HuggingFaceOptions, path: Path, prepared: Prepared) -> None:
         super().__init__(settings)
         self._options = options
         self._path = path
-        self._spawned: Spawned | None = spawned
+        self._prepared = prepared
 
     async def open_engine(self) -> HuggingFaceEngine:
         """Let the process open the model, and read the model's files."""
-        spawned, self._spawned = self._spawned, None
         told = order(self._path, self._options, "text")
-
-        first = await EngineProcess.start(told, spawned or Spawned(WORKER), LIBRARY)
+        first = await EngineProcess.start(told, self._prepared.take(), LIBRARY)
         try:
             files = await asyncio.to_thread(self._files, first.ready.get("tokenizer"))
         except BaseException:
@@ -67,7 +65,7 @@ class HuggingFaceText(LocalBackend):
         first.send(vocabulary)
 
         async def launch() -> EngineProcess:
-            process = await EngineProcess.start(told, Spawned(WORKER), LIBRARY)
+            process = await EngineProcess.start(told, self._prepared.take(), LIBRARY)
             process.send(vocabulary)
             return process
 
@@ -76,13 +74,6 @@ class HuggingFaceText(LocalBackend):
         engine = HuggingFaceEngine(files, launch)
         await engine.start(_done(first))
         return engine
-
-    async def stop(self) -> None:
-        """Stop the engine, also one that was never opened."""
-        await super().stop()
-        if self._spawned is not None:
-            self._spawned.end()
-            self._spawned = None
 
     def processes(self) -> tuple[int, ...]:
         """The engine's process."""

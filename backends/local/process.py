@@ -36,6 +36,33 @@ class Spawned:
         self.popen.wait()
 
 
+class Prepared:
+    """The engine process that a backend has started early, until it is told what to open.
+
+    Args:
+        module: What it runs, as for `Spawned`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._spawned: Spawned | None = None
+
+    def start(self) -> None:
+        """Start one, to be taken."""
+        self._spawned = Spawned(self._module)
+
+    def take(self) -> Spawned:
+        """The one that was started, or else a new one."""
+        spawned, self._spawned = self._spawned, None
+        return spawned or Spawned(self._module)
+
+    def end(self) -> None:
+        """End one that nobody has taken."""
+        spawned, self._spawned = self._spawned, None
+        if spawned is not None:
+            spawned.end()
+
+
 class EngineProcess:
     """A running engine. Bound to the event loop that started it.
 

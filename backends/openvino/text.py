@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.model_files import ModelFiles
-from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.process import EngineProcess, Prepared
 from specserve.backends.local.process_engine import FEATURES
 from specserve.backends.local.vocabulary import described
 from specserve.backends.openvino.adapters import Adapter
@@ -36,23 +36,20 @@ class OpenVINOText(LocalBackend):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self._options = parse_options(TextOptions, settings.options)
-        self._spawned: Spawned | None = None
+        self._prepared = Prepared(_WORKER)
 
     def prepare(self) -> None:
         """Start the engine process, which takes a second to import its library."""
-        self._spawned = Spawned(_WORKER)
+        self._prepared.start()
 
     async def open_engine(self) -> OpenVINOEngine:
         """Read the model's files, while the engine process imports its library, and let it open the model."""
-        spawned, self._spawned = self._spawned, None
         abandon = threading.Event()
         try:
             files = await asyncio.to_thread(find_model, self.settings.source, self._options, abandon)
             adapters = find_adapters(files, self._options)
         except BaseException:
             abandon.set()
-            if spawned is not None:
-                spawned.end()
             raise
         if not files.end_ids:
             self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
@@ -60,21 +57,19 @@ class OpenVINOText(LocalBackend):
             self.features -= {"top_logprobs"}  # the scorer reads the model without them
         order = self._order(files, adapters)
 
-        def launch(spawned: Spawned | None = None) -> Coroutine[Any, Any, EngineProcess]:
-            return EngineProcess.start(order, spawned or Spawned(_WORKER), "OpenVINO")
+        def launch() -> Coroutine[Any, Any, EngineProcess]:
+            return EngineProcess.start(order, self._prepared.take(), "OpenVINO")
 
         folder = str(order["save_to"] or order["model"])
         scorer = Scorer(lambda: launch_scorer(folder, self._options.num_threads))
         engine = OpenVINOEngine(files, launch, scorer)
-        await engine.start(asyncio.create_task(launch(spawned)))
+        await engine.start()
         return engine
 
     async def stop(self) -> None:
         """Stop the engine, also one that was prepared and never opened."""
         await super().stop()
-        if self._spawned is not None:
-            self._spawned.end()
-            self._spawned = None
+        self._prepared.end()
 
     def processes(self) -> tuple[int, ...]:
         """The engine's process, and the scorer's if it runs."""

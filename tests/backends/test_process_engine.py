@@ -9,7 +9,7 @@ from scripted import Bytes
 from specserve.backends.errors import APIError, EngineFailure
 from specserve.backends.local.engine import Sampling
 from specserve.backends.local.model_files import ModelFiles
-from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.process import EngineProcess, Prepared, Spawned
 from specserve.backends.local.process_engine import ProcessEngine
 
 FILES = ModelFiles(Path("parrot"), Bytes(), 1000, None, {}, ())
@@ -55,3 +55,24 @@ def test_a_token_that_the_model_does_not_have_ends_its_own_request(stop, unknown
     assert failed.message == "The engine gave a token that this model does not have."
     assert others == [[4, 5, 6], [7, 8], [9, 10]]
     assert str(unknown) in caplog.text
+
+
+def test_a_process_that_was_started_early_is_taken_once_or_ended(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    prepared = Prepared("parroting_engine")
+    prepared.start()
+    early = prepared._spawned
+    first, second = prepared.take(), prepared.take()
+    try:
+        assert first is early
+        assert second is not early
+        prepared.end()
+        assert first.popen.poll() is None, "who has taken it ends it"
+    finally:
+        first.end()
+        second.end()
+    prepared.start()
+    left = prepared._spawned
+    prepared.end()
+    prepared.end()
+    assert left.popen.poll() is not None
