@@ -148,7 +148,7 @@ def main() -> None:
     parts = [_HEAD, f"## Goals\n\n{_table(('', 'Goal', 'Measured', 'Reached'), rows)}"]
     for name, found in figures.items():
         parts.append(
-            f"{PARTS[name](found)}\n`{found['command']}`, {found['arguments']['rounds']} rounds; {_machine(found)}.\n"
+            f"{PARTS[name](found)}\n`{found['command']}`; rounds: {found['arguments']['rounds']}; {_machine(found)}.\n"
         )
     page = RESULTS / "README.md"
     page.write_text("\n".join(parts))

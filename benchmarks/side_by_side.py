@@ -128,8 +128,9 @@ def machine() -> dict[str, Any]:
 
 def _command() -> str:
     """How to repeat it; where programs lie is nobody's business."""
-    words = (Path(word).name if word.startswith("/") else word for word in sys.argv)
-    return f"tox run -e benchmarks -- {' '.join(words)}"
+    program, *words = sys.argv
+    words = [Path(word).name if word.startswith("/") else word for word in words]
+    return " ".join(["tox run -e benchmarks --", Path(program).stem, *words])
 
 
 def write(name: str, found: dict[str, Any]) -> Path:
