@@ -47,17 +47,7 @@ class ChatAnswers:
 
     def __init__(self, model: str, spelling: Spelling) -> None:
         self._spelling = spelling
-        self._answer = stencil(
-            construct(
-                CreateChatCompletionResponse,
-                id=hole("id"),
-                object="chat.completion",
-                created=hole("created"),
-                model=model,
-                choices=[hole("choices")],
-                usage=hole("usage"),
-            )
-        )
+        self._answer = _around_choices(CreateChatCompletionResponse, "chat.completion", model)
         message = construct(ChatCompletionResponseMessage, role="assistant", content=hole("content"), refusal=None)
         choice = construct(
             ChatCompletionChoice,
@@ -89,17 +79,7 @@ class CompletionAnswers:
 
     def __init__(self, model: str, spelling: Spelling) -> None:
         self._spelling = spelling
-        self._answer = stencil(
-            construct(
-                CreateCompletionResponse,
-                id=hole("id"),
-                object="text_completion",
-                created=hole("created"),
-                model=model,
-                choices=[hole("choices")],
-                usage=hole("usage"),
-            )
-        )
+        self._answer = _around_choices(CreateCompletionResponse, "text_completion", model)
         self._choice = stencil(
             construct(
                 CompletionChoice,
@@ -121,6 +101,21 @@ class CompletionAnswers:
             b"logprobs": encode(self._spelling.completion(delta.scored)) if delta.scored else b"null",
             b"text": orjson.dumps(delta.text),
         }
+
+
+def _around_choices(
+    kind: type[CreateChatCompletionResponse | CreateCompletionResponse], name: str, model: str
+) -> bytes:
+    answer = construct(
+        kind,
+        id=hole("id"),
+        object=name,
+        created=hole("created"),
+        model=model,
+        choices=[hole("choices")],
+        usage=hole("usage"),
+    )
+    return stencil(answer)
 
 
 def _filled(answer: bytes, call: Call, choices: Iterable[bytes], usage: Usage) -> EncodedAnswer:
