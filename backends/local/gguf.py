@@ -1,15 +1,34 @@
-"""The metadata of a GGUF file: a flat table of typed values in front of the tensors."""
+"""What stands in front of a GGUF file's numbers: a flat table of typed values, and where each tensor is."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from specserve.backends.errors import BackendLoadError
 
 Value = bool | int | float | str | list["Value"]
 
+Metadata = dict[str, Value]
+
+
+class Tensor(NamedTuple):
+    """Where a tensor lies.
+
+    Attributes:
+        shape: The outermost dimension first, as NumPy counts; the file has them the other way round.
+        kind: GGML's number of the format of its numbers.
+        offset: Bytes from the beginning of the file.
+    """
+
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+
+_T = TypeVar("_T")
 _MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING = 8
@@ -17,48 +36,59 @@ _ARRAY = 9
 _LONGEST = 1 << 26  # a longer string or array means a damaged file
 
 
-def read_metadata(path: Path) -> dict[str, Value]:
-    """Read every key of the file's metadata; the tensors stay unread, only their offsets are checked.
+def read_metadata(path: Path) -> Metadata:
+    """Read every key of the file's metadata; of the tensors only the places are read, and checked.
 
     Raises:
         BackendLoadError: The file is not GGUF, or ends too early.
     """
+    return _read(path, lambda head: head.metadata)
+
+
+def read_tensors(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
+    """Read the metadata, and where each tensor is.
+
+    Raises:
+        BackendLoadError: The file is not GGUF, or ends too early.
+    """
+    return _read(path, lambda head: (head.metadata, head.tensors))
+
+
+def _read(path: Path, what: Callable[[_Head], _T]) -> _T:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return _Reader(file).metadata(size)
+            return what(_Head(file, size))
     except OSError as error:
         raise BackendLoadError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, struct.error) as error:
         raise BackendLoadError(f"{path} is not a whole GGUF file: {error}") from error
 
 
-class _Reader:
-    def __init__(self, file: BinaryIO) -> None:
+class _Head:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-
-    def metadata(self, size: int) -> dict[str, Value]:
-        if self._file.read(4) != _MAGIC:
+        if self._take(4) != _MAGIC:
             raise ValueError("it does not begin with 'GGUF'")
         version, tensors, keys = self._unpack("<IQQ")
         if version not in (2, 3):
             raise ValueError(f"version {version} is not known")
-        table = {self._string(): self._value(self._unpack("<I")[0]) for _ in range(keys)}
-        alignment = table.get("general.alignment", 32)
-        last = max((self._tensor_offset() for _ in range(tensors)), default=0)
+        self.metadata: Metadata = {self._string(): self._value(self._unpack("<I")[0]) for _ in range(keys)}
+        places = dict(self._tensor() for _ in range(tensors))
+        alignment = self.metadata.get("general.alignment", 32)
         start = self._file.tell()
         if isinstance(alignment, int) and alignment > 0:
             start += -start % alignment
-        if start + last >= size:
+        self.tensors = {name: place._replace(offset=start + place.offset) for name, place in places.items()}
+        if max((place.offset for place in self.tensors.values()), default=start) >= size:
             raise ValueError("it ends before its last tensor")
-        return table
 
-    def _tensor_offset(self) -> int:
-        self._string()
+    def _tensor(self) -> tuple[str, Tensor]:
+        name = self._string()
         (dimensions,) = self._unpack("<I")
-        self._take(8 * dimensions)
-        _, offset = self._unpack("<IQ")
-        return int(offset)
+        shape = struct.unpack(f"<{dimensions}Q", self._take(8 * dimensions))
+        kind, offset = self._unpack("<IQ")
+        return name, Tensor(shape[::-1], kind, offset)
 
     def _take(self, length: int) -> bytes:
         if length > _LONGEST:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from specserve.backends.openvino.options import TextOptions
 
 _MODEL = "openvino_model.xml"
+_FORM = 2  # another number makes everybody's conversions anew
 
 
 def makes_embeddings(source: str) -> bool:
@@ -62,9 +63,9 @@ def read_files(path: Path, options: TextOptions) -> ModelFiles:
     return read_directory(path, custom or tokenizer_from_json(path / "tokenizer.json"), options.context_length)
 
 
-def converted_dir(gguf: Path, engine_version: str) -> Path:
-    """Where the OpenVINO form of a GGUF file is kept; another file, or another engine, is another directory."""
+def converted_dir(gguf: Path, engine_version: str, *, whole_zeros: bool) -> Path:
+    """Where the OpenVINO form of a GGUF file is kept; another file, engine or form is another directory."""
     facts = gguf.stat()
-    identity = f"{gguf.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{engine_version}"
+    identity = f"{gguf.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{engine_version}|{_FORM}{whole_zeros}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return cache_dir() / "openvino" / f"{gguf.stem}-{digest}"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.openvino.adapters import adapter_config
+from specserve.backends.openvino.gguf_conversion import MODEL, convert
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 if TYPE_CHECKING:
     import openvino_genai
-
-_MODEL = "openvino_model.xml"
-
 
 Opened = tuple["openvino_genai.ContinuousBatchingPipeline", Callable[[], GrammarCompiler]]
 
@@ -33,7 +29,7 @@ def open_pipeline(order: dict[str, Any]) -> Opened:
 
     def open_path(path: Path, /, **properties: object) -> Opened:
         # The server tokenizes; the engine only needs to know its tokens, for grammars.
-        tokenizer, tokens = engine_tokenizer(order["vocabulary"], path / _MODEL)
+        tokenizer, tokens = engine_tokenizer(order["vocabulary"], path / MODEL)
         pipeline = openvino_genai.ContinuousBatchingPipeline(
             path, tokenizer, scheduler, order["device"], **order["properties"], **properties
         )
@@ -46,7 +42,7 @@ def open_pipeline(order: dict[str, Any]) -> Opened:
 
 
 def _open_any(order: dict[str, Any], open_path: Callable[..., Opened]) -> Opened:
-    """Open a folder, or a GGUF file, which is converted on the way and saved, so that the next start is quick."""
+    """Open a folder, or a GGUF file's conversion, which is made if there is none yet."""
     model = Path(order["model"])
     if model.is_dir():
         return open_path(model)
@@ -57,16 +53,9 @@ def _open_any(order: dict[str, Any], open_path: Callable[..., Opened]) -> Opened
         except RuntimeError:
             if _readable(saved):
                 raise
-    with _beside(saved) as folder:
-        # The engine saves beside the path it is given, so it is given one of ours.
-        link = folder / "model.gguf"
-        link.symlink_to(model.resolve())
-        opened = open_path(link, enable_save_ov_model=True)
-        link.unlink()
-        if (folder / _MODEL).exists():
-            with contextlib.suppress(OSError):  # another process was first
-                folder.rename(saved)
-        return opened
+    tokenizer, _ = engine_tokenizer(order["vocabulary"], saved / MODEL)
+    convert(model, saved, tokenizer, whole_zeros=order["whole_zeros"])
+    return open_path(saved)
 
 
 def _readable(saved: Path) -> bool:
@@ -74,20 +63,9 @@ def _readable(saved: Path) -> bool:
     import openvino as ov
 
     try:
-        ov.Core().read_model(saved / _MODEL)
+        ov.Core().read_model(saved / MODEL)
     except RuntimeError:
-        if (saved / _MODEL).is_file():  # else it is no folder of ours
+        if (saved / MODEL).is_file():  # else it is no folder of ours
             shutil.rmtree(saved, ignore_errors=True)
         return False
     return True
-
-
-@contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """Give a working directory on the same file system, which is gone afterwards unless it was renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

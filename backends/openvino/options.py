@@ -40,6 +40,11 @@ class TextOptions(Options):
         WeightFormat, Field(description="Number format of the weights, where a Hugging Face model is converted.")
     ] = DEFAULT_WEIGHT_FORMAT
 
+    @property
+    def whole_zeros(self) -> bool:
+        """Whether a GGUF file is to be converted to weights of 8 bits; see `gguf_weights.py`."""
+        return self.dynamic_quantization or self.device != "CPU"  # of other devices it is not known what they can read
+
     def scheduler(self) -> dict[str, int | bool]:
         """The fields of the engine's SchedulerConfig."""
         return {
@@ -53,8 +58,8 @@ class TextOptions(Options):
         """The properties that OpenVINO compiles the model with."""
         properties: dict[str, int | str] = {"KV_CACHE_PRECISION": self.kv_cache_precision}
         if not self.dynamic_quantization:
-            # The plugin's choice rounds in batches of some sizes and not of others. So an answer would depend on what
-            # the prefix cache held and on who else asked, also where its seed is the same.
+            # The plugin's choice is to round. Attention differs in the last bit between one sequence and several, and
+            # rounding makes steps of that: an answer would depend on who else asked, also where its seed is the same.
             properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
         if self.kv_cache_precision == "u8":
             # The engine's choice, BY_CHANNEL, scales whole blocks: as a block that the prefix cache shares fills up,

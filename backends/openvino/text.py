@@ -77,10 +77,11 @@ class OpenVINOText(LocalBackend):
 
     def _order(self, files: ModelFiles, adapters: list[Adapter]) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""
-        path, version = files.path, importlib.metadata.version("openvino")
+        path, version, whole_zeros = files.path, importlib.metadata.version("openvino"), self._options.whole_zeros
         return {
             "model": str(path.absolute()),
-            "save_to": None if path.is_dir() else str(converted_dir(path, version)),
+            "save_to": None if path.is_dir() else str(converted_dir(path, version, whole_zeros=whole_zeros)),
+            "whole_zeros": whole_zeros,
             "adapters": [dataclasses.asdict(adapter) | {"path": str(adapter.path)} for adapter in adapters],
             "device": self._options.device,
             "scheduler": self._options.scheduler(),

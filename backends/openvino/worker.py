@@ -6,7 +6,7 @@ a crash of the engine is an error of its requests, not of the server.
 
 It speaks lines of JSON. In, first, what to open::
 
-    {"model", "save_to", "device", "scheduler": {...}, "properties": {...}, "vocabulary": {...},
+    {"model", "save_to", "whole_zeros", "device", "scheduler": {...}, "properties": {...}, "vocabulary": {...},
      "adapters": [{"path", "alpha", "layers": [...]}]}
 
 and then, at any time, requests (several ids are several answers to one prompt, each with its own seed)::

@@ -32,7 +32,7 @@ def opened(weights: Path, options: TextOptions) -> genai.ContinuousBatchingPipel
     scheduler = genai.SchedulerConfig()
     for name, value in options.scheduler().items():
         setattr(scheduler, name, value)
-    folder = converted_dir(weights, version("openvino"))
+    folder = converted_dir(weights, version("openvino"), whole_zeros=options.whole_zeros)
     tokenizer, _ = engine_tokenizer(described(read_files(weights, options).tokenizer), folder / "openvino_model.xml")
     return genai.ContinuousBatchingPipeline(folder, tokenizer, scheduler, options.device, **options.properties())
 
