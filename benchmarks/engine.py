@@ -107,30 +107,30 @@ def started(name: str, command: list[str], port: int, model: str, **environ: str
 
 
 def sides(arguments: argparse.Namespace, stack: ExitStack) -> dict[str, Side]:
-    """Start all, one after the other."""
+    """Start all, one after the other; each twice, since a first start may convert, and reads files from the disk."""
+
+    def start(name: str, command: list[str], port: int, model: str, **environ: str) -> Side:
+        with started(name, command, port, model, **environ):
+            pass
+        return stack.enter_context(started(name, command, port, model, **environ))
+
     found = {}
     for name, options in ((OURS, "{}"), (ROUNDED, "{ dynamic_quantization = true }")):
         config = Path(stack.enter_context(TemporaryDirectory())) / "specserve.toml"
         config.write_text(f'[[models]]\nid = "{MODEL}"\noptions = {options}\n')
         port = free_port()
         command = [sys.executable, "-m", "specserve", "serve", "--config", str(config), "--port", str(port)]
-        found[name] = stack.enter_context(started(name, command, port, MODEL))
+        found[name] = start(name, command, port, MODEL)
     port = free_port()
     if arguments.llama_server:
-        found[LLAMA_SERVER] = stack.enter_context(
-            started(
-                LLAMA_SERVER,
-                llama_server(arguments, port),
-                port,
-                MODEL,
-                LD_LIBRARY_PATH=str(arguments.llama_server.parent),
-            )
-        )
+        libraries = str(arguments.llama_server.parent)
+        command = llama_server(arguments, port)
+        found[LLAMA_SERVER] = start(LLAMA_SERVER, command, port, MODEL, LD_LIBRARY_PATH=libraries)
     else:
         command = [str(arguments.transformers), "-m", "transformers.cli.transformers", "serve", "--port", str(port)]
         command += ["--host", "127.0.0.1", "--device", "cpu", "--continuous-batching", "--cb-max-memory-percent", "0.2"]
         command += [str(arguments.weights)]  # by default it takes nearly all memory for its KV cache
-        found[TRANSFORMERS] = stack.enter_context(started(TRANSFORMERS, command, port, str(arguments.weights)))
+        found[TRANSFORMERS] = start(TRANSFORMERS, command, port, str(arguments.weights))
     return found
 
 
