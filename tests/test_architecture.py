@@ -21,6 +21,7 @@ MAY_IMPORT = {
 HEAVY = {
     "aiohttp": ("backends/upstream/", "backends/watsonx/"),
     "openvino": "backends/openvino/",
+    "gguf": "backends/openvino/",
     "openvino_genai": "backends/openvino/",
     "openvino_tokenizers": "backends/openvino/",
     "safetensors": "backends/openvino/",

@@ -68,7 +68,7 @@ def _read(path: Path, what: Callable[[_Head], _T]) -> _T:
 class _Head:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
-        if self._take(4) != _MAGIC:
+        if file.read(4) != _MAGIC:
             raise ValueError("it does not begin with 'GGUF'")
         version, tensors, keys = self._unpack("<IQQ")
         if version not in (2, 3):

@@ -13,14 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import openvino as ov
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
-from openvino import opset13 as ops
-
 from specserve.backends.local.gguf import Tensor, read_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
+    import openvino as ov
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
@@ -72,42 +69,46 @@ class _Table:
         self._multiply = multiply
         self._levels = _values(subtract.input_value(0).get_node().input_value(0).get_node())
         self._zeros = _values(subtract.input_value(1).get_node().input_value(0).get_node())
-        self._scales = _values(multiply.input_value(1).get_node()).astype(np.float32)
-        self._steps = np.where(self._scales == 0, 1, self._scales)
+        self._scales = _values(multiply.input_value(1).get_node()).astype("float32")
+        self._steps = self._scales + (self._scales == 0)
         rows, groups, length = self._levels.shape
         self.shape = (rows, groups, length)
 
-    def is_of(self, weights: Floats, rows: NDArray[np.intp] | slice = slice(None)) -> bool:
+    def is_of(self, weights: Floats, rows: list[int] | slice = slice(None)) -> bool:
         """Whether the reader can have made these rows from these weights: only zero points differ."""
         off = weights / self._steps[rows] - self._levels[rows]
-        return bool(np.abs(off - off.mean(axis=-1, keepdims=True)).max() <= _SAME)
+        return bool(abs(off - off.mean(axis=-1, keepdims=True)).max() <= _SAME)
 
     def says(self, weights: Floats) -> bool:
         """Whether the table has these weights already."""
-        said = (self._levels.astype(np.float32) - self._zeros) * self._scales
-        return bool((np.abs(weights - said) <= _SAME * np.abs(self._scales)).all())
+        said = (self._levels.astype("float32") - self._zeros) * self._scales
+        return bool((abs(weights - said) <= _SAME * abs(self._scales)).all())
 
     def shift(self, weights: Floats) -> None:
         """Give every group the zero point that makes its weights these."""
+        import numpy as np
+
         flat = (
             self._scales == 0
         )  # a group of one value, which scale 0 cannot say: it becomes the scale, one step from 0
         steps = np.where(flat & (weights[..., :1] != 0), weights[..., :1], self._steps)
-        zeros = np.mean(self._levels - weights / steps, axis=-1, keepdims=True)
+        zeros = (self._levels - weights / steps).mean(axis=-1, keepdims=True)
         self._subtract.input(1).replace_source_output(_half(zeros))
         if flat.any():
             self._multiply.input(1).replace_source_output(_half(steps))
 
     def rewrite(self, weights: Floats) -> None:
         """Write these weights with 8 bits and whole zero points."""
-        lowest = np.minimum(weights.min(axis=-1, keepdims=True), 0)
-        highest = np.maximum(weights.max(axis=-1, keepdims=True), 0)
-        scales = ((highest - lowest) / _HIGHEST).astype(np.float16)
-        steps = np.where(scales == 0, 1, scales).astype(np.float32)
-        zeros = np.rint(-lowest / steps).clip(0, _HIGHEST)
-        levels = (np.rint(weights / steps) + zeros).clip(0, _HIGHEST)
+        from openvino import opset13 as ops
+
+        lowest = weights.min(axis=-1, keepdims=True).clip(max=0)
+        highest = weights.max(axis=-1, keepdims=True).clip(min=0)
+        scales = ((highest - lowest) / _HIGHEST).astype("float16")
+        steps = scales.astype("float32") + (scales == 0)
+        zeros = (-lowest / steps).round().clip(0, _HIGHEST)
+        levels = ((weights / steps).round() + zeros).clip(0, _HIGHEST)
         for port, whole in enumerate((levels, zeros)):
-            converted = ops.convert(ops.constant(whole.astype(np.uint8)), "f16")
+            converted = ops.convert(ops.constant(whole.astype("uint8")), "f16")
             self._subtract.input(port).replace_source_output(converted.output(0))
         self._multiply.input(1).replace_source_output(_half(scales))
 
@@ -116,17 +117,16 @@ class _File:
     """The tensors of a GGUF file that are tables of rounded weights."""
 
     def __init__(self, path: Path) -> None:
-        self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+        import numpy as np
+
         self._metadata, tensors = read_tensors(path)
-        known = set(GGML_QUANT_SIZES)
-        self._tensors = {
-            name: tensor for name, tensor in tensors.items() if len(tensor.shape) == 2 and tensor.kind in known
-        }
+        self._tensors = {name: tensor for name, tensor in tensors.items() if len(tensor.shape) == 2}
+        self._bytes = np.memmap(path, dtype="uint8", mode="r")
 
     def find(self, table: _Table) -> Floats | None:
         """The weights that a table was made from, in the table's order, or None if none of the file's are like it."""
         count, groups, length = table.shape
-        sample = np.unique([0, count // 2, count - 1])
+        sample = sorted({0, count // 2, count - 1})
         for name, tensor in list(self._tensors.items()):
             if tensor.shape != (count, groups * length):
                 continue
@@ -145,6 +145,8 @@ class _File:
         Queries and keys of a llama are kept with the halves of each head interleaved, for the rotation of positions as
         llama.cpp does it; the reader puts them asunder.
         """
+        import numpy as np
+
         rows = np.arange(count)
         yield rows
         key = {"attn_q": "head_count", "attn_k": "head_count_kv"}.get(name.split(".")[-2] if "." in name else "")
@@ -154,6 +156,8 @@ class _File:
             yield rows.reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
 
     def _rows(self, tensor: Tensor, which: NDArray[np.intp]) -> Floats:
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+
         kind = GGMLQuantizationType(tensor.kind)
         block, size = GGML_QUANT_SIZES[kind]
         rows, columns = tensor.shape
@@ -190,13 +194,17 @@ def _is_constant(output: ov.Output) -> bool:
 
 def _values(constant: ov.Node) -> NDArray[Any]:
     """A constant's values; those of 4 bits lie two in a byte, the first in the lower half."""
+    import numpy as np
+
     shape = tuple(constant.get_output_shape(0))
     data = np.asarray(constant.data)
-    if constant.get_element_type() != ov.Type.u4:
+    if constant.get_element_type().get_type_name() != "u4":
         return data.reshape(shape)
-    packed = data.reshape(-1).view(np.uint8)
+    packed = data.reshape(-1).view("uint8")
     return np.stack((packed & 15, packed >> 4), axis=-1).reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def _half(values: NDArray[Any]) -> ov.Output:
-    return ops.constant(values.astype(np.float16)).output(0)
+    from openvino import opset13 as ops
+
+    return ops.constant(values.astype("float16")).output(0)
