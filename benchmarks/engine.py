@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 from plots import ratio_lines
-from side_by_side import Spread, free_port, machine, ratios, server, write
+from side_by_side import Spread, free_port, machine, ratios, read, server, write
 from streams import Round, ask_together
 
 MODEL = "smollm2-135m-instruct"
@@ -172,12 +172,26 @@ def compare(found: dict[str, Side], kind: str, concurrency: int, arguments: argp
     return {
         "prompt": kind,
         "concurrency": concurrency,
+        "rounds": arguments.rounds,
         "figures": {name: {key: vars(Spread.of(list_)) for key, list_ in of.items()} for name, of in figures.items()},
         "ratios": {
             ours: {key: vars(ratios(figures[ours][key], theirs)) for key, theirs in figures[peer].items()}
             for ours in (OURS, ROUNDED)
         },
     }
+
+
+def kept(name: str, told: dict[str, Any]) -> dict[str, Any]:
+    """What was measured now, among what was measured before: a long table can be measured in parts."""
+    earlier = read(name)
+    now = {(row["prompt"], row["concurrency"]): row for row in told["rows"]}
+    places = [(row["prompt"], row["concurrency"]) for row in earlier["rows"]]
+    rows = [now.pop(place, row) for place, row in zip(places, earlier["rows"], strict=True)]
+    servers = {
+        side: {**found, "memory_bytes": max(found["memory_bytes"], earlier["servers"][side]["memory_bytes"])}
+        for side, found in told["servers"].items()
+    }
+    return {**told, "servers": servers, "rows": [*rows, *now.values()], "earlier_command": earlier["command"]}
 
 
 def main() -> None:
@@ -191,6 +205,7 @@ def main() -> None:
     parser.add_argument("--prompts", nargs="+", default=["30", "400", "shared"], help="words, or `shared`")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keep", action="store_true", help="keep rows of the last run that this one does not measure")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         found = sides(arguments, stack)
@@ -200,7 +215,8 @@ def main() -> None:
         servers = {name: {"start_seconds": side.started, "memory_bytes": side.memory} for name, side in found.items()}
     *_, peer = found
     told = {"machine": machine(), "arguments": _plain(vars(arguments)), "peer": peer, "servers": servers, "rows": rows}
-    path = write(f"engine_{peer.replace(' ', '_').replace('-', '_')}", told)
+    name = f"engine_{peer.replace(' ', '_').replace('-', '_')}"
+    path = write(name, kept(name, told) if arguments.keep else told)
     print(f"over {peer}: tokens/s, and first token at the median (less is better); then the same, {ROUNDED}")
     for row in rows:
         spreads = [
@@ -209,7 +225,7 @@ def main() -> None:
             for key in ("tokens_per_second", "first_token_p50")
         ]
         print(f"  {row['prompt']:>6} words {row['concurrency']:3} at once   {'   '.join(spreads)}")
-    ratio_lines(path, peer, [{**row, "ratios": row["ratios"][OURS]} for row in rows])
+    ratio_lines(path, peer, [{**row, "ratios": row["ratios"][OURS]} for row in json.loads(path.read_text())["rows"]])
     for name, side in servers.items():
         memory = side["memory_bytes"] / 2**20
         print(f"{name:36} start to first token {side['start_seconds']:.1f} s, memory {memory:.0f} MiB")

@@ -5,12 +5,11 @@ A benchmark that has left no figures has no part in the page.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from goals import goals
-from side_by_side import RESULTS, Spread
+from side_by_side import RESULTS, Spread, read
 
 _HEAD = """# Performance
 
@@ -66,6 +65,7 @@ def _engine(found: dict[str, Any]) -> str:
             (
                 "shared beginning" if row["prompt"] == "shared" else f"{row['prompt']} words",
                 str(row["concurrency"]),
+                str(row["rounds"]),
                 *(
                     _spread(row["ratios"][ours][key])
                     for key in ("tokens_per_second", "first_token_p50", "first_token_p99", "gap_p50", "gap_p99")
@@ -73,7 +73,7 @@ def _engine(found: dict[str, Any]) -> str:
             )
             for row in found["rows"]
         ]
-        head = ("Prompt", "At once", "Tokens/s", "First token p50", "p99", "Gap p50", "p99")
+        head = ("Prompt", "At once", "Rounds", "Tokens/s", "First token p50", "p99", "Gap p50", "p99")
         parts.append(f"{ours}:\n\n{_table(head, rows)}")
     parts.append(f"![Engine](engine_{peer.replace(' ', '_').replace('-', '_')}.svg)\n")
     servers = [
@@ -139,17 +139,13 @@ PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 def main() -> None:
     """Write the page."""
-    figures = {
-        name: json.loads((RESULTS / f"{name}.json").read_text())
-        for name in PARTS
-        if (RESULTS / f"{name}.json").exists()
-    }
+    figures = {name: read(name) for name in PARTS if (RESULTS / f"{name}.json").exists()}
     rows = [(goal.what, goal.wanted, goal.found, "yes" if goal.reached else "no") for goal in goals(figures)]
     parts = [_HEAD, f"## Goals\n\n{_table(('', 'Goal', 'Measured', 'Reached'), rows)}"]
     for name, found in figures.items():
-        parts.append(
-            f"{PARTS[name](found)}\n`{found['command']}`; rounds: {found['arguments']['rounds']}; {_machine(found)}.\n"
-        )
+        after = f", after `{found['earlier_command']}`" if "earlier_command" in found else ""
+        rounds = f"rounds: {found['arguments']['rounds']}"
+        parts.append(f"{PARTS[name](found)}\n`{found['command']}`{after}; {rounds}; {_machine(found)}.\n")
     page = RESULTS / "README.md"
     page.write_text("\n".join(parts))
     print(page)

@@ -133,6 +133,12 @@ def _command() -> str:
     return " ".join(["tox run -e benchmarks --", Path(program).stem, *words])
 
 
+def read(name: str) -> dict[str, Any]:
+    """What a run left, by the name under which it was written."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
 def write(name: str, found: dict[str, Any]) -> Path:
     """Keep the figures where the documentation shows them."""
     RESULTS.mkdir(parents=True, exist_ok=True)
