@@ -225,7 +225,7 @@ def main() -> None:
             for key in ("tokens_per_second", "first_token_p50")
         ]
         print(f"  {row['prompt']:>6} words {row['concurrency']:3} at once   {'   '.join(spreads)}")
-    ratio_lines(path, peer, [{**row, "ratios": row["ratios"][OURS]} for row in json.loads(path.read_text())["rows"]])
+    ratio_lines(path, peer, [{**row, "ratios": row["ratios"][OURS]} for row in read(name)["rows"]])
     for name, side in servers.items():
         memory = side["memory_bytes"] / 2**20
         print(f"{name:36} start to first token {side['start_seconds']:.1f} s, memory {memory:.0f} MiB")

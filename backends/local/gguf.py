@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
 from specserve.backends.errors import BackendLoadError
 
@@ -28,7 +27,6 @@ class Tensor(NamedTuple):
     offset: int
 
 
-_T = TypeVar("_T")
 _MAGIC = b"GGUF"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING = 8
@@ -42,7 +40,7 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         BackendLoadError: The file is not GGUF, or ends too early.
     """
-    return _read(path, lambda head: head.metadata)
+    return _head(path).metadata
 
 
 def read_tensors(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
@@ -51,14 +49,15 @@ def read_tensors(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     Raises:
         BackendLoadError: The file is not GGUF, or ends too early.
     """
-    return _read(path, lambda head: (head.metadata, head.tensors))
+    head = _head(path)
+    return head.metadata, head.tensors
 
 
-def _read(path: Path, what: Callable[[_Head], _T]) -> _T:
+def _head(path: Path) -> _Head:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            return what(_Head(file, size))
+            return _Head(file, size)
     except OSError as error:
         raise BackendLoadError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, struct.error) as error:

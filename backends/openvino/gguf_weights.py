@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
-    Levels = NDArray[np.uint8]
 
 _SAME = 0.1  # of a step: nearer is as good as the same, with scales of 16 bits
 _HIGHEST = 255
 
 
-def restore(model: ov.Model, gguf: Path, *, whole_zeros: bool) -> int:
-    """Put right, in place, each table of weights that is not what the file has.
+def restore(model: ov.Model, gguf: Path, *, whole_zeros: bool) -> None:
+    """Put right, in place, each table of weights that is not what the file has. One that it lacks stays as it is.
 
     Args:
         model: What the engine's reader made of the file.
@@ -36,14 +35,10 @@ def restore(model: ov.Model, gguf: Path, *, whole_zeros: bool) -> int:
         whole_zeros: Write the weights anew with 8 bits, whole zero points among them, instead of the file's 4 bits with
             zero points that are not whole. What rounds activations needs that.
 
-    Returns:
-        How many tables were put right. One that is not found in the file stays as it is.
-
     Raises:
         BackendLoadError: The file is damaged.
     """
     file = _File(gguf)
-    restored = 0
     for table in _tables(model):
         weights = file.find(table)
         if weights is None or table.says(weights):
@@ -52,9 +47,7 @@ def restore(model: ov.Model, gguf: Path, *, whole_zeros: bool) -> int:
             table.rewrite(weights)
         else:
             table.shift(weights)
-        restored += 1
     model.validate_nodes_and_infer_types()
-    return restored
 
 
 class _Table:
@@ -88,9 +81,8 @@ class _Table:
         """Give every group the zero point that makes its weights these."""
         import numpy as np
 
-        flat = (
-            self._scales == 0
-        )  # a group of one value, which scale 0 cannot say: it becomes the scale, one step from 0
+        # Scale 0 is a group of one value and cannot say which: the value becomes the scale, one step from zero.
+        flat = self._scales == 0
         steps = np.where(flat & (weights[..., :1] != 0), weights[..., :1], self._steps)
         zeros = (self._levels - weights / steps).mean(axis=-1, keepdims=True)
         self._subtract.input(1).replace_source_output(_half(zeros))

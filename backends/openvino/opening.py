@@ -27,21 +27,20 @@ def open_pipeline(order: dict[str, Any]) -> Opened:
     for name, value in order["scheduler"].items():
         setattr(scheduler, name, value)
 
-    def open_path(path: Path, /, **properties: object) -> Opened:
+    properties = dict(order["properties"])
+    if order["adapters"]:
+        properties["adapters"] = adapter_config(order["adapters"], Path(order["model"]))
+
+    def open_path(path: Path) -> Opened:
         # The server tokenizes; the engine only needs to know its tokens, for grammars.
         tokenizer, tokens = engine_tokenizer(order["vocabulary"], path / MODEL)
-        pipeline = openvino_genai.ContinuousBatchingPipeline(
-            path, tokenizer, scheduler, order["device"], **order["properties"], **properties
-        )
+        pipeline = openvino_genai.ContinuousBatchingPipeline(path, tokenizer, scheduler, order["device"], **properties)
         return pipeline, functools.partial(GrammarCompiler, tokenizer, tokens)
 
-    more: dict[str, object] = {}
-    if order["adapters"]:
-        more["adapters"] = adapter_config(order["adapters"], Path(order["model"]))
-    return _open_any(order, functools.partial(open_path, **more))
+    return _open_any(order, open_path)
 
 
-def _open_any(order: dict[str, Any], open_path: Callable[..., Opened]) -> Opened:
+def _open_any(order: dict[str, Any], open_path: Callable[[Path], Opened]) -> Opened:
     """Open a folder, or a GGUF file's conversion, which is made if there is none yet."""
     model = Path(order["model"])
     if model.is_dir():
