@@ -64,10 +64,10 @@ def load_in_background():
     """Starts `specserve load`, which does not outlive the test."""
     processes = []
 
-    def start(*arguments):
+    def start(*arguments, stdout=subprocess.PIPE):
         process = subprocess.Popen(
             _command(arguments),
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             # What a shell starts in the background ignores interrupts, and so would what tests run there start.
             preexec_fn=_heed_interrupts,  # noqa: PLW1509  it takes no lock that a thread could hold

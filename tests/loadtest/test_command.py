@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
+import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from importlib.resources import files
 from xml.etree import ElementTree as ET
 
@@ -146,13 +149,20 @@ def test_a_cap_is_never_passed(load, paced, tmp_path):
 
 
 def test_an_interrupt_still_writes_the_report(load_in_background, paced, tmp_path):
-    process = load_in_background(paced, "--model", "stub", "--users", 2, "--duration", 60, "--report", tmp_path)
-    lines = [process.stdout.readline()]
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 3, output
-    assert "stage 1" in lines[0]
+    screen, terminal = pty.openpty()
+    options = ("--users", 2, "--duration", 60, "--report", tmp_path)
+    process = load_in_background(paced, "--model", "stub", *options, stdout=terminal)
+    os.close(terminal)
+    shown, interrupted = "", False
+    with suppress(OSError):  # which is how a terminal says that its last program has ended
+        while True:
+            shown += os.read(screen, 4096).decode(errors="replace")
+            if not interrupted and re.search(r"s left: \d+ in flight, [1-9]\d* done, first token", shown):
+                process.send_signal(signal.SIGINT)
+                interrupted = True
+    os.close(screen)
+    assert process.wait(60) == 3, shown
+    assert "stage 1" in shown
     document = results(tmp_path)
     assert document["stopped"] == "interrupted"
     assert document["stages"][0]["requests"]["succeeded"] > 0
