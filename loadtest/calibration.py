@@ -22,8 +22,10 @@ from specserve.loadtest.statistics import describe
 MEDIAN, P99 = 0.002, 0.005
 """Seconds that an error may have in the median, and in the 99th percentile."""
 
-_LONGEST_ANSWER = 2.0
 _WINDOW = 3.0
+_SHORTEST_ANSWER, _LONGEST_ANSWER = 0.3, 2.0
+_ANSWERS = 10
+"""First tokens that the window should have: where few streams are open at once, their answers are shorter."""
 _PATIENCE = 60.0
 
 
@@ -52,10 +54,11 @@ def like(plan: Plan, stages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | No
         return None
     busiest = max(served, key=lambda stage: stage["in_flight"]["mean"])
     latency = busiest["latency"]
-    first = min(latency["ttft_token"]["p50"], _LONGEST_ANSWER / 2)
-    gap = latency["itl"]["mean"] if "itl" in latency else 0.02
-    tokens = max(min(round(busiest["tokens"]["output"]["mean"]), round(_LONGEST_ANSWER / max(gap, 1e-4))), 2)
     users = max(round(busiest["in_flight"]["mean"]), plan.processes)
+    longest = min(max(_WINDOW * users / _ANSWERS, _SHORTEST_ANSWER), _LONGEST_ANSWER)
+    first = min(latency["ttft_token"]["p50"], longest / 2)
+    gap = latency["itl"]["mean"] if "itl" in latency else 0.02
+    tokens = max(min(round(busiest["tokens"]["output"]["mean"]), round(longest / max(gap, 1e-4))), 2)
     # In a process of its own: one that has led a run cannot well have children that send in another.
     command = [sys.executable, "-m", "specserve.loadtest.calibration"]
     command += map(str, (users, plan.processes, tokens, first, gap))

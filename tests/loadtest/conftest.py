@@ -40,6 +40,12 @@ def paced():
         yield url
 
 
+@pytest.fixture
+def slow():
+    with started("-m", "specserve.loadtest.stub", "--first", "0.6", "--gap", "0.1") as url:
+        yield url
+
+
 def _command(arguments):
     """`specserve load` with quick settings; what is given comes last and wins."""
     quick = ("--duration", "1", "--warmup", "0.5", "--output-tokens", "8", "--no-calibration")

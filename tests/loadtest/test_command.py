@@ -119,6 +119,12 @@ def test_our_own_error_stands_in_the_report(users):
     assert "wrong by" in (folder / "report.html").read_text()
 
 
+def test_our_own_error_is_of_several_requests_where_one_is_slow(load, slow, tmp_path):
+    load(slow, "--model", "stub", "--users", 1, "--calibration", "--report", tmp_path)
+    calibration = results(tmp_path)["calibration"]
+    assert calibration["first_token"]["count"] == calibration["requests"] >= 3
+
+
 def test_failures_are_told_by_class(load, faulty, tmp_path):
     done = load(
         faulty,
