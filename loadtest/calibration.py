@@ -26,7 +26,7 @@ _WINDOW = 3.0
 _SHORTEST_ANSWER, _LONGEST_ANSWER = 0.3, 2.0
 _ANSWERS = 10
 """First tokens that the window should have: where few streams are open at once, their answers are shorter."""
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 @contextmanager

@@ -60,7 +60,7 @@ async def ask(engine: OpenVINOEngine, question: str, sampling: Sampling = GREEDY
     return answer
 
 
-async def until(met: Callable[[], bool], seconds: float = 20) -> None:
+async def until(met: Callable[[], bool], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not met():
             await asyncio.sleep(0.005)

@@ -121,7 +121,7 @@ def content(answer):
     return answer.json()["choices"][0]["message"]["content"]
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
@@ -130,7 +130,7 @@ def until(condition, seconds=20):
     return False
 
 
-async def become(condition, seconds=20):
+async def become(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():

@@ -54,8 +54,8 @@ def test_requests_go_on_when_theirs_is_compiled_without_those_that_were_given_up
     grammars.cancel([2, 4, 99])
     assert grammars._ids
     told.leave.release(3)
-    assert passed.get(timeout=10) == add(1, 3, grammar="first") | {"add": (1, 3), "seeds": (101, 103)}
-    assert passed.get(timeout=10)["add"] == (5,)
+    assert passed.get(timeout=60) == add(1, 3, grammar="first") | {"add": (1, 3), "seeds": (101, 103)}
+    assert passed.get(timeout=60)["add"] == (5,)
     assert told.compiled == ["first", "last"]
     assert not grammars._ids
 
@@ -64,8 +64,8 @@ def test_a_grammar_that_is_none_fails_its_request_alone(told, passed, grammars) 
     told.leave.release(2)
     grammars.put(add(1, 2, grammar="bad"))
     grammars.put(add(3))
-    assert passed.get(timeout=10) == {"fail": (1, 2), "why": "!cannot read it"}
-    assert passed.get(timeout=10)["add"] == (3,)
+    assert passed.get(timeout=60) == {"fail": (1, 2), "why": "!cannot read it"}
+    assert passed.get(timeout=60)["add"] == (3,)
 
 
 def test_what_is_kept_has_an_end(told, passed, grammars, monkeypatch) -> None:
@@ -74,9 +74,9 @@ def test_what_is_kept_has_an_end(told, passed, grammars, monkeypatch) -> None:
     told.leave.release(9)
     assert not grammars.overfull
     grammars.put(add(1))
-    assert passed.get(timeout=10)["add"] == (1,)
+    assert passed.get(timeout=60)["add"] == (1,)
     assert grammars.overfull
     for each in (2, 3):
         grammars.put(add(each))
-    assert passed.get(timeout=10)["add"] == (2,)
-    assert "no memory" in passed.get(timeout=10)["why"]
+    assert passed.get(timeout=60)["add"] == (2,)
+    assert "no memory" in passed.get(timeout=60)["why"]

@@ -141,9 +141,7 @@ def test_the_kit_ends_with_a_status_for_each_requirement(behave):
         load().values(), only=["models.*", "http.*", "chat.answers", "chat.stream.done-*", "chat.stream.json", "sdk.*"]
     )
     with serving(behave) as url:
-        started = time.monotonic()
         run = Runner(Target(url, model="m", timeout=0.5, limits=Limits(seconds=4)), chosen).run()
-    assert time.monotonic() - started < 45
     assert len(run.outcomes) == len(chosen)
     assert not [(o.requirement.id, o.reason) for o in run.outcomes if o.status is Status.ERROR]
     assert run.exit_code in {1, 3}

@@ -66,7 +66,7 @@ def test_a_trickle_on_a_kept_connection_is_stopped():
         peer.recv(1 << 16)
         peer.sendall(b"HTTP/1.1 200 OK\r\n")
         try:
-            for _ in range(100):
+            for _ in range(1000):
                 peer.sendall(b"X-Drip: 1\r\n")
                 sent.append(1)
                 time.sleep(0.1)
@@ -79,5 +79,5 @@ def test_a_trickle_on_a_kept_connection_is_stopped():
     slow = send(wire, url)
     wire.close()
     assert slow.broken is Broken.TIMEOUT
-    assert stopped.wait(5), "all that was to come was waited for"
-    assert len(sent) < 100
+    assert stopped.wait(60), "all that was to come was waited for"
+    assert len(sent) < 1000

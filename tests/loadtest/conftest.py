@@ -60,7 +60,7 @@ def load():
     """Runs `specserve load` to its end."""
 
     def run(*arguments):
-        return subprocess.run(_command(arguments), check=False, capture_output=True, timeout=120, **OPTIONS)
+        return subprocess.run(_command(arguments), check=False, capture_output=True, timeout=280, **OPTIONS)
 
     return run
 

@@ -120,7 +120,7 @@ def test_our_own_error_stands_in_the_report(users):
 
 
 def test_our_own_error_is_of_several_requests_where_one_is_slow(load, slow, tmp_path):
-    load(slow, "--model", "stub", "--users", 1, "--calibration", "--report", tmp_path)
+    load(slow, "--model", "stub", "--users", 1, "--warmup", 0, "--calibration", "--report", tmp_path)
     calibration = results(tmp_path)["calibration"]
     assert calibration["first_token"]["count"] == calibration["requests"] >= 3
 

@@ -38,8 +38,9 @@ def before_call(_context, case, _kwargs):
     for name in limits:
         if body[name] > MOST_TOKENS:
             body[name] = MOST_TOKENS
-    if not limits and "chat" in case.path and body.get("max_completion_tokens") is None:
-        body["max_completion_tokens"] = MOST_TOKENS
+    limit = "max_completion_tokens" if "chat" in case.path else "max_tokens"
+    if not limits and "completions" in case.path and body.get(limit) is None:
+        body[limit] = MOST_TOKENS
 
 
 CLAIMS_A_VIOLATION = {"invalid_type", "invalid_value", "missing_required_parameter", "unknown_parameter"}

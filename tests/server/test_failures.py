@@ -80,7 +80,7 @@ def test_nothing_is_left_running_when_the_client_leaves_a_hanging_backend(broken
         body = {"model": "broken", "stream": stream, "messages": [{"role": "user", "content": "hang"}]}
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{broken.url}/v1/chat/completions", json=body, timeout=0.7, trust_env=False)
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 60
         while broken.health()["num_requests_running"] and time.monotonic() < deadline:
             time.sleep(0.02)
         assert broken.health()["num_requests_running"] == 0

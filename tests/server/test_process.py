@@ -12,6 +12,11 @@ import time
 import httpx
 import pytest
 
+PATIENCE = 120
+"""Seconds for an end, on however busy a machine."""
+TOO_LONG = 600
+"""Seconds of grace that an end at once does not use up."""
+
 SCRIPT = """
 import asyncio, contextlib, json, sys, warnings
 warnings.simplefilter("ignore")
@@ -50,7 +55,7 @@ async def lifespan(app):
     if how == "slow":
         print("loading", flush=True)
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         finally:
             print("gave up", flush=True)
     yield
@@ -90,11 +95,10 @@ class Process:
     def signal(self, number=signal.SIGTERM):
         os.kill(self._popen.pid, number)
 
-    def end(self, within=20):
-        began = time.monotonic()
-        status = self._popen.wait(within)
+    def end(self):
+        status = self._popen.wait(PATIENCE)
         self.said += self._popen.stdout.read()
-        return status, time.monotonic() - began
+        return status
 
     def close(self):
         self._popen.kill()
@@ -140,12 +144,11 @@ def test_a_key_is_made_and_shown_once_when_others_can_reach_the_server(start):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_idle_server_with_status_0(start, number):
-    server = start().ready()
+    server = start(shutdown_grace_seconds=TOO_LONG).ready()
     with httpx.Client() as client:  # whose idle connection must not hold the end up
         assert client.get(server.url("/wait?seconds=0")).text == "waited"
         server.signal(number)
-        status, took = server.end()
-    assert (status, took < 2) == (0, True)
+        assert server.end() == 0
     assert "models are unloaded" in server.said
     assert "Traceback" not in server.said
 
@@ -162,7 +165,7 @@ def test_running_streams_finish_and_new_connections_are_refused(start):
             httpx.get(server.url("/wait?seconds=0"))
         events = [line for line in lines if line]
     assert events[-1] == "data: 19"
-    assert server.end()[0] == 0
+    assert server.end() == 0
 
 
 def test_after_the_grace_period_what_still_runs_is_cut_off_and_told(start):
@@ -178,30 +181,27 @@ def test_after_the_grace_period_what_still_runs_is_cut_off_and_told(start):
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "service_unavailable"
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"code":"service_unavailable"' in answer
-    status, _ = server.end()
-    assert status == 0
+    assert server.end() == 0
     assert "models are unloaded" in server.said
     assert "Traceback" not in server.said
 
 
 def test_a_second_signal_ends_at_once(start):
-    server = start().ready()
-    with httpx.stream("GET", server.url("/stream?events=1000")) as response:
+    server = start(shutdown_grace_seconds=TOO_LONG).ready()
+    with httpx.stream("GET", server.url("/stream?events=1000000")) as response:
         lines = response.iter_lines()  # kept: the connection closes with it
         next(lines)
         server.signal()
         server.until("shutting down")
         server.signal()
-        status, took = server.end()
-    assert (status, took < 1) == (128 + signal.SIGTERM, True)
+        assert server.end() == 128 + signal.SIGTERM
     assert "Traceback" not in server.said
 
 
 def test_a_signal_while_models_load_does_not_wait_for_them(start):
     server = start(how="slow").until("\nloading\n")
     server.signal(signal.SIGINT)
-    status, took = server.end()
-    assert (status, took < 3) == (128 + signal.SIGINT, True)
+    assert server.end() == 128 + signal.SIGINT
     assert "gave up" in server.said
     assert "Traceback" not in server.said
 
@@ -214,13 +214,13 @@ def told(server):
 
 def test_a_model_that_cannot_be_loaded_is_one_line(start):
     server = start(how="cannot load")
-    assert server.end()[0] == 1
+    assert server.end() == 1
     assert told(server).splitlines()[1:] == ["specserve: model 'x': no such file"]
 
 
 def test_a_crash_at_start_shows_its_traceback_once(start):
     server = start(how="crash")
-    assert server.end()[0] == 1
+    assert server.end() == 1
     assert server.said.count("Traceback") == 1
     assert server.said.endswith("RuntimeError: boo\n")
 
@@ -229,13 +229,13 @@ def test_a_port_in_use_is_one_line_before_models_load(start):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         server = start(port=port)
-        assert server.end()[0] == 1
+        assert server.end() == 1
     assert told(server) == f"specserve: port {port} on 127.0.0.1 is in use; choose another with --port\n"
 
 
 def test_an_address_that_is_not_ours_is_one_line(start):
     server = start(host="192.0.2.1")
-    assert server.end()[0] == 1
+    assert server.end() == 1
     assert re.fullmatch(r"specserve: cannot listen on 192\.0\.2\.1 port 0: .+\n", told(server))
 
 
