@@ -274,12 +274,18 @@ def test_stopping_ends_what_runs():
     async def go():
         with running_cloud(event_delay=0.05) as cloud:
             async with model(cloud) as backend:
+
+                async def begun(count, tasks):
+                    async with asyncio.timeout(60):
+                        while cloud.working < count:
+                            assert not any(task.done() for task in tasks), tasks
+                            await asyncio.sleep(0.02)
+
                 stream = asyncio.create_task(chat(backend, "geese " * 2000, stream=True))
+                await begun(1, [stream])
                 cloud.answer_delay = 600
                 plain = asyncio.create_task(chat(backend))
-                async with asyncio.timeout(60):
-                    while cloud.working < 2:
-                        await asyncio.sleep(0.02)
+                await begun(2, [stream, plain])
                 await backend.stop()
                 for task in (stream, plain):
                     with pytest.raises(Unavailable):
