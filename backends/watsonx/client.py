@@ -78,11 +78,14 @@ class Client:
         self._tokens = tokens
         self._max_retries = options.max_retries
         self._closed = False
+        self._responses: set[ClientResponse] = set()
         self._session = open_session(connect_within=options.connect_timeout, silent_for=options.idle_timeout)
 
     async def close(self) -> None:
         """End what runs."""
         self._closed = True
+        for response in tuple(self._responses):
+            response.close()  # the session would close its connection without telling who reads
         await self._session.close()
 
     async def list_models(self) -> list[Any]:
@@ -176,9 +179,11 @@ class Client:
             await asyncio.sleep(pause)
             attempt += 1
             token = token and await self._tokens.get()
+        self._responses.add(outcome)
         try:
             yield outcome
         finally:
+            self._responses.discard(outcome)
             outcome.close()
 
     async def _attempt(self, request: _Request, token: Token | None) -> ClientResponse | Problem | _Failed:
