@@ -197,7 +197,7 @@ def test_closing_a_generation_frees_it_at_once_and_harms_no_other(engine: OpenVI
         assert held.running >= 11
         for generation in doomed:
             await generation.aclose()
-        await until(lambda: engine.load().running == 1, seconds=2)
+        await until(lambda: engine.load().running == 1)
         assert engine.load().cache_usage < held.cache_usage / 2
         await unharmed.aclose()
         await idle(engine)
