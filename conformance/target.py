@@ -86,7 +86,7 @@ class Target:
         return replace(self, model=chosen, embedding_model=self.embedding_model or chosen)
 
 
-_KEYS = {
+_KEYS: dict[str, type | tuple[type, ...]] = {
     "base_url": str,
     "api_key_env": str,
     "model": str,
@@ -115,7 +115,7 @@ def read(path: Path) -> dict[str, Any]:
         if key not in _KEYS:
             msg = f"{path}: unknown key {key!r}; there are: {', '.join(_KEYS)}"
             raise BadTarget(msg)
-        if not isinstance(value, _KEYS[key]):  # type: ignore[arg-type]
+        if not isinstance(value, _KEYS[key]):
             msg = f"{path}: {key} has the wrong type"
             raise BadTarget(msg)
     return data

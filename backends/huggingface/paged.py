@@ -91,7 +91,7 @@ class PagedRunner:
 
     def paused(self) -> AbstractContextManager[None]:
         """Keeps the manager from using the model."""
-        return self._manager.pause()  # type: ignore[no-any-return]
+        return self._manager.pause()  # type: ignore[no-any-return]  # not typed by transformers
 
     def add(self, sequence_id: int, prompt: Sequence[int], chooser: Chooser, end_ids: Sequence[int]) -> None:
         """Begin a sequence."""
@@ -201,7 +201,7 @@ def _processors(choose: Callable[[Iterable[str], torch.Tensor], None]) -> Any:
         ContinuousBatchingLogitsProcessorList,
     )
 
-    class Processor(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
+    class Processor(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # not typed by transformers
         supported_kwargs: ClassVar[dict[str, type]] = {}
         ignored_kwargs: ClassVar[tuple[str, ...]] = ()
 

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import time
 
 import httpx
 import pytest
+from lives import until
 from servers import CHAT, running
 
 STREAMS = 200
@@ -37,15 +37,6 @@ async def stream(client, i, *, tokens, leave_after=None):
     assert events[-1] == "[DONE]"
     usage = json.loads(events[-2])["usage"]
     return events, usage
-
-
-def until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.fixture(scope="module")
