@@ -60,7 +60,9 @@ class Lives:
         self.write(*models, **settings)
         self.hang_up()
         tables = [{"id": model} if isinstance(model, str) else model for model in models]
-        early = [table["id"] for table in tables if "load" not in table and "*" not in table["id"]]
+        # One that is unloaded when idle may be so before it is looked at.
+        later = {"load", "unload_after_seconds"}
+        early = [table["id"] for table in tables if not later & table.keys() and "*" not in table["id"]]
         assert until(lambda: all(self.states()[model] in {"loaded", "failed"} for model in early))
         yield self
 
@@ -84,7 +86,7 @@ class Lives:
         )
 
     def states(self):
-        models = httpx.get(f"{self.server.url}/v1/models", trust_env=False).json()["data"]
+        models = httpx.get(f"{self.server.url}/v1/models", timeout=60, trust_env=False).json()["data"]
         return {model["id"]: model["state"] for model in models if "alias_of" not in model}
 
     def ask(self, model, text="hello", **more):

@@ -32,7 +32,7 @@ class Server:
         return httpx.Client(base_url=self.url, timeout=120, trust_env=False, **options)
 
     def health(self):
-        return httpx.get(f"{self.url}/health", trust_env=False).json()
+        return httpx.get(f"{self.url}/health", timeout=60, trust_env=False).json()
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def compiled():
     def compile_one(grammar, left=(1,)):
         text = grammar if isinstance(grammar, str) else grammar.ebnf()
         grammars.put({"grammar": text, "end_ids": [END], "left": left})
-        return ready.get(timeout=30)
+        return ready.get(timeout=60)
 
     return compile_one
 

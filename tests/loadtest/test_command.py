@@ -196,7 +196,7 @@ def test_the_page_starts_runs(load, load_in_background, paced, tmp_path):
     taken = load(paced, "--model", "stub", "--users", 1, "--ui", "--ui-port", port)
     assert taken.returncode == 2
     assert "in use" in taken.stderr
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as page:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as page:
         assert "locust" in page.get("/").text.lower()
         assert page.post("/swarm", data={"user_count": 1, "spawn_rate": 1}).json()["success"]
         for line in process.stdout:

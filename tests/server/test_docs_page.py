@@ -26,7 +26,7 @@ def stripping_proxy(upstream, prefix):
                 self.send_error(404)
                 return
             address = urlsplit(upstream)
-            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             connection.request(self.command, self.path.removeprefix(prefix), body, headers)
@@ -77,6 +77,7 @@ def browser():
 def test_try_it_out_works_offline_and_behind_a_prefix(browser, echo_server, prefix):
     with stripping_proxy(echo_server.url, prefix) as address:
         page = browser.new_page(viewport={"width": 1200, "height": 1400})
+        page.set_default_timeout(120_000)
         requests, errors = [], []
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -101,8 +102,8 @@ def test_try_it_out_works_offline_and_behind_a_prefix(browser, echo_server, pref
 
 
 def test_the_spec_is_served_as_json_and_yaml(echo_server):
-    as_json = httpx.get(f"{echo_server.url}/openapi.json", trust_env=False)
-    as_yaml = httpx.get(f"{echo_server.url}/openapi.yaml", trust_env=False)
+    as_json = httpx.get(f"{echo_server.url}/openapi.json", timeout=60, trust_env=False)
+    as_yaml = httpx.get(f"{echo_server.url}/openapi.yaml", timeout=60, trust_env=False)
     assert as_json.headers["content-type"] == "application/json"
     assert yaml.safe_load(as_yaml.text) == as_json.json()
     validate(as_json.json())
@@ -110,6 +111,6 @@ def test_the_spec_is_served_as_json_and_yaml(echo_server):
 
 
 def test_root_leads_to_the_documentation(echo_server):
-    answer = httpx.get(echo_server.url, follow_redirects=True, trust_env=False)
+    answer = httpx.get(echo_server.url, follow_redirects=True, timeout=60, trust_env=False)
     assert answer.url.path == "/docs/"
     assert "swagger-ui" in answer.text

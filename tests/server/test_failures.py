@@ -21,7 +21,7 @@ def broken(tmp_path_factory):
 
 def ask(server, how, **more):
     body = {"model": "broken", "messages": [{"role": "user", "content": how}], **more}
-    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=20, trust_env=False)
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False)
 
 
 def events(answer):

@@ -30,7 +30,7 @@ def fuzz(url, folder, models, *options):
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("server", "models", "options"),
     [

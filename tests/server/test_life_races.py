@@ -16,7 +16,6 @@ SHORT = 50
 MODELS = ("a", "b", "c", "d")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("bounds", [{"max_loaded_models": 2}, {"max_memory_mb": 250}], ids=min)
 def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_left_over(tmp_path, bounds):
     lives = Lives(tmp_path)
@@ -103,14 +102,13 @@ def test_whatever_happens_at_once_every_request_gets_its_answer_and_nothing_is_l
         assert not lives.said("Traceback")
 
 
-@pytest.mark.timeout(120)
 def test_fifty_loads_and_unloads_lose_no_request_and_no_memory():
     with running("--model", "echo", "--admin-key", "sk-admin") as server:
         seen, _ = levels(server, "echo", SHORT, "hello")
         assert seen[-1] <= seen[0] * 1.1, seen
 
 
-@pytest.mark.timeout(300 + 30 * REAL)
+@pytest.mark.timeout(600 + 30 * REAL)
 def test_a_real_model_comes_and_goes_under_requests_and_leaves_no_memory_behind():
     with running("--model", CHAT, "--admin-key", "sk-admin") as server:
         seen, requests = levels(server, CHAT, REAL, "Say hello.")

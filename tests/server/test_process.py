@@ -145,7 +145,7 @@ def test_a_key_is_made_and_shown_once_when_others_can_reach_the_server(start):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_an_idle_server_with_status_0(start, number):
     server = start(shutdown_grace_seconds=TOO_LONG).ready()
-    with httpx.Client() as client:  # whose idle connection must not hold the end up
+    with httpx.Client(timeout=60) as client:  # whose idle connection must not hold the end up
         assert client.get(server.url("/wait?seconds=0")).text == "waited"
         server.signal(number)
         assert server.end() == 0
@@ -155,14 +155,14 @@ def test_a_signal_ends_an_idle_server_with_status_0(start, number):
 
 def test_running_streams_finish_and_new_connections_are_refused(start):
     server = start().ready()
-    with httpx.stream("GET", server.url("/stream?events=20")) as response:
+    with httpx.stream("GET", server.url("/stream?events=20"), timeout=60) as response:
         lines = response.iter_lines()
         assert next(lines) == "data: 0"
         server.signal()
         server.until("shutting down")
         time.sleep(0.2)
         with pytest.raises(httpx.ConnectError):
-            httpx.get(server.url("/wait?seconds=0"))
+            httpx.get(server.url("/wait?seconds=0"), timeout=60)
         events = [line for line in lines if line]
     assert events[-1] == "data: 19"
     assert server.end() == 0
@@ -172,7 +172,7 @@ def test_after_the_grace_period_what_still_runs_is_cut_off_and_told(start):
     server = start(shutdown_grace_seconds=0.5).ready()
     waiting = socket.create_connection(("127.0.0.1", server.port))
     waiting.sendall(b"GET /wait?seconds=60 HTTP/1.1\r\nHost: x\r\n\r\n")
-    with httpx.stream("GET", server.url("/stream?events=1000")) as response, waiting:
+    with httpx.stream("GET", server.url("/stream?events=1000"), timeout=60) as response, waiting:
         lines = response.iter_lines()
         next(lines)
         server.signal()
@@ -188,7 +188,7 @@ def test_after_the_grace_period_what_still_runs_is_cut_off_and_told(start):
 
 def test_a_second_signal_ends_at_once(start):
     server = start(shutdown_grace_seconds=TOO_LONG).ready()
-    with httpx.stream("GET", server.url("/stream?events=1000000")) as response:
+    with httpx.stream("GET", server.url("/stream?events=1000000"), timeout=60) as response:
         lines = response.iter_lines()  # kept: the connection closes with it
         next(lines)
         server.signal()

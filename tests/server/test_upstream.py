@@ -35,15 +35,17 @@ def without(answer, *names):
     ],
 )
 def test_an_answer_is_the_upstreams_but_for_the_name_of_the_model(relay_server, echo_server, path, body):
-    relayed = httpx.post(f"{relay_server.url}/v1/{path}", json={"model": "relayed", **body}, trust_env=False)
-    direct = httpx.post(f"{echo_server.url}/v1/{path}", json={"model": "echo", **body}, trust_env=False)
+    relayed = httpx.post(
+        f"{relay_server.url}/v1/{path}", json={"model": "relayed", **body}, timeout=60, trust_env=False
+    )
+    direct = httpx.post(f"{echo_server.url}/v1/{path}", json={"model": "echo", **body}, timeout=60, trust_env=False)
     assert relayed.status_code == 200, relayed.text
     assert relayed.json()["model"] == "relayed"
     assert without(relayed.json()) == without(direct.json())
 
 
 def events(url, body):
-    response = httpx.post(f"{url}/v1/{body.pop('path')}", json={**body, "stream": True}, trust_env=False)
+    response = httpx.post(f"{url}/v1/{body.pop('path')}", json={**body, "stream": True}, timeout=60, trust_env=False)
     assert response.headers["content-type"].startswith("text/event-stream")
     *payloads, done = [event.removeprefix("data: ") for event in response.text.split("\n\n") if event]
     assert done == "[DONE]"
@@ -115,12 +117,12 @@ def config(path, url, **options):
 
 def test_all_models_of_an_upstream_by_one_entry(echo_server):
     with running("--model", f"their/*=upstream:{echo_server.url}/v1", "--validate-responses") as server:
-        (listed,) = httpx.get(f"{server.url}/v1/models", trust_env=False).json()["data"]
-        (theirs,) = httpx.get(f"{echo_server.url}/v1/models", trust_env=False).json()["data"]
+        (listed,) = httpx.get(f"{server.url}/v1/models", timeout=60, trust_env=False).json()["data"]
+        (theirs,) = httpx.get(f"{echo_server.url}/v1/models", timeout=60, trust_env=False).json()["data"]
         assert (listed["id"], listed["state"]) == ("their/echo", "loaded")
         assert listed["capabilities"]["context_length"] == theirs["capabilities"]["context_length"]
         body = {"model": "their/echo", "messages": HELLO}
-        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, trust_env=False).json()
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60, trust_env=False).json()
         assert (answer["model"], answer["choices"][0]["message"]["content"]) == ("their/echo", "hello, world")
 
 

@@ -42,7 +42,7 @@ def attempts(*answers, retries=2, options=None, **body):
     return asyncio.run(run())
 
 
-async def until(condition, seconds=30.0):
+async def until(condition, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         await asyncio.sleep(0.005)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from watsonx_cloud import CHAT, EMBED
 
 SERVER_TESTS = Path(__file__).parents[2] / "server"
@@ -47,7 +46,6 @@ def test_it_is_conformant(server, cloud, tmp_path):
     assert not [name for name in unsupported if name.startswith(("tools.", "structured.", "logprobs.", "stream."))]
 
 
-@pytest.mark.timeout(300)
 def test_fuzzing_finds_nothing(server, cloud, tmp_path):
     done = run(
         "schemathesis.cli",

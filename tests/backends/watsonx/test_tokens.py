@@ -219,6 +219,7 @@ def test_tokens_that_expire_every_second_are_renewed_once_a_period_and_no_client
         refused = httpx.post(
             f"{cloud.url}/ml/v1/text/chat?version=2025-02-06",
             headers={"Authorization": f"Bearer {old}"},
+            timeout=60,
             trust_env=False,
         )
     assert refused.status_code == 401
