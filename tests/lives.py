@@ -89,6 +89,10 @@ class Lives:
         models = httpx.get(f"{self.server.url}/v1/models", timeout=60, trust_env=False).json()["data"]
         return {model["id"]: model["state"] for model in models if "alias_of" not in model}
 
+    def model(self, model):
+        """What is told of one model."""
+        return httpx.get(f"{self.server.url}/v1/models/{model}", timeout=60, trust_env=False).json()
+
     def ask(self, model, text="hello", **more):
         return httpx.post(f"{self.server.url}/v1/chat/completions", json=body(model, text, **more), timeout=60)
 

@@ -52,7 +52,7 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(lives):
     lives.mood("late", hold=True)
     with lives.serving({"id": "late", "load": "request"}):
         assert lives.states() == {"late": "unloaded"}
-        assert "capabilities" not in httpx.get(f"{lives.server.url}/v1/models/late", timeout=60).json()
+        assert "capabilities" not in lives.model("late")
 
         async def ask():
             async with lives.client() as client:
@@ -73,7 +73,7 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(lives):
             "unloading": 0,
             "failed": 0,
         }
-        model = httpx.get(f"{lives.server.url}/v1/models/late", timeout=60).json()
+        model = lives.model("late")
         assert model["state"] == "loaded"
         assert "createChatCompletion" in model["capabilities"]["operations"]
 
@@ -126,7 +126,7 @@ def test_a_model_that_is_loaded_by_hand_waits_for_the_hand(lives):
         assert content(lives.ask("thumb")) == "hello"
         assert lives.change("thumb", "unload").json()["state"] == "unloaded"
         assert lives.ask("thumb").status_code == 503
-        known = httpx.get(f"{lives.server.url}/v1/models/thumb", timeout=60).json()
+        known = lives.model("thumb")
         assert (known["id"], known["alias_of"], known["state"]) == ("thumb", "org/hand", "unloaded")
         assert "createChatCompletion" in known["capabilities"]["operations"]  # what is known from its last load
         assert lives.loads("org/hand") == (1, 1)
@@ -160,7 +160,7 @@ def test_a_load_that_fails_tells_its_cause_and_is_tried_again_after_a_pause(live
         refusal = lives.ask("sick")
         assert refusal.status_code == 503
         assert "there is no such file" in refusal.json()["error"]["message"]
-        model = httpx.get(f"{lives.server.url}/v1/models/sick", timeout=60).json()
+        model = lives.model("sick")
         assert (model["state"], model["load_error"]) == ("failed", "there is no such file")
         assert lives.server.health()["status"] == "degraded"
         assert content(lives.ask("well")) == "hello"
@@ -171,7 +171,7 @@ def test_a_load_that_fails_tells_its_cause_and_is_tried_again_after_a_pause(live
         if again.status_code == 503:
             assert int(again.headers["retry-after"]) >= 1
         assert until(lambda: lives.ask("sick").status_code == 200)
-        assert "load_error" not in httpx.get(f"{lives.server.url}/v1/models/sick", timeout=60).json()
+        assert "load_error" not in lives.model("sick")
         assert lives.server.health()["status"] == "ok"
 
 

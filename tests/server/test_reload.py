@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import httpx
 import pytest
 from lives import Lives, become, body, content, until
 
@@ -87,7 +86,7 @@ def test_other_options_are_another_engine(lives):
     assert until(lambda: lives.states() == {"changing": "loaded"})
     reload(lives, {"id": "changing", "options": {"context_length": 200}})
     assert until(lambda: lives.loads("changing") == (2, 1))
-    model = httpx.get(f"{lives.server.url}/v1/models/changing", timeout=60).json()
+    model = lives.model("changing")
     assert model["capabilities"]["context_length"] == 200
     reload(lives, "first")
 
