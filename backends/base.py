@@ -16,7 +16,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from specserve.backends.errors import BackendLoadError, OperationNotSupported
 from specserve.generated.models import (
     CreateChatCompletionRequest,
     CreateChatCompletionStreamResponse,
@@ -25,6 +24,7 @@ from specserve.generated.models import (
     CreateEmbeddingRequest,
     CreateEmbeddingResponse,
 )
+from specserve.spec.errors import BackendLoadError, OperationNotSupported
 
 LoadPolicy = Literal["start", "request", "manual"]
 """When a model is loaded: at start, on the first request, or by hand only."""

@@ -28,22 +28,20 @@ from pydantic import Field
 
 from specserve.backends.base import Load
 from specserve.backends.construct import construct
-from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, Unavailable
-from specserve.backends.local.answer import RankedOutput
 from specserve.backends.local.backend import LocalBackend, listed
-from specserve.backends.local.engine import Engine, Tokenizer, TokenOutput
-from specserve.backends.local.grammar_analysis import allows, shortest
-from specserve.backends.local.plan import parameters
+from specserve.backends.local.engine import Engine, RankedOutput, Tokenizer, TokenOutput
+from specserve.backends.local.grammars.analysis import allows, shortest
+from specserve.backends.local.text.plan import parameters
 from specserve.backends.options import Options, parse_options
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
+from specserve.spec.errors import ContextLengthExceeded, InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from specserve.backends.base import Capabilities, ModelSettings
-    from specserve.backends.local.answer import Alternatives
-    from specserve.backends.local.engine import Sampling
-    from specserve.backends.local.grammar import Grammar
+    from specserve.backends.local.engine import Alternatives, Sampling
+    from specserve.backends.local.grammars.grammar import Grammar
     from specserve.generated.models import CreateEmbeddingRequest
 
 _CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")

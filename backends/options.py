@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from specserve.backends.errors import BackendLoadError
+from specserve.spec.errors import BackendLoadError
 
 
 class Options(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.errors import BackendLoadError
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

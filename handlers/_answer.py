@@ -13,8 +13,6 @@ from starlette.types import Receive, Scope, Send
 
 from specserve.backends.base import EncodedAnswer, EncodedEvents
 from specserve.backends.construct import encode
-from specserve.backends.errors import OperationNotSupported
-from specserve.backends.served_model import ServedModel
 from specserve.generated.models import (
     CompletionUsage,
     CreateChatCompletionStreamResponse,
@@ -22,6 +20,8 @@ from specserve.generated.models import (
 )
 from specserve.handlers._parameters import refuse_unsupported
 from specserve.handlers._sse import EventStream, event, until_disconnect
+from specserve.models.served_model import ServedModel
+from specserve.spec.errors import OperationNotSupported
 
 Body = TypeVar("Body", bound=BaseModel)
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)

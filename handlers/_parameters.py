@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from specserve.backends.errors import InvalidRequest, UnsupportedParameter
 from specserve.spec.document import Parameter
+from specserve.spec.errors import InvalidRequest, UnsupportedParameter
 
 # What the handlers themselves give effect to, whatever the model.
 _HANDLED = frozenset({"model", "stream", "stream_options"})

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from specserve.backends.errors import APIError
+from specserve.spec.errors import APIError
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from specserve.backends.base import EncodedAnswer
-from specserve.backends.served_model import ServedModel
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 from specserve.handlers._answer import encoded_response, json_response, note, served_model
 from specserve.handlers._sse import until_disconnect
+from specserve.models.served_model import ServedModel
 
 
 async def create_embedding(request: Request, body: CreateEmbeddingRequest) -> Response:

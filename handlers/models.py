@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specserve.backends.errors import PermissionDenied
-from specserve.backends.served_model import ServedModel
 from specserve.generated.models import ListModelsResponse, Model, ModelCapabilities
 from specserve.handlers._answer import json_response, note
+from specserve.models.served_model import ServedModel
+from specserve.spec.errors import PermissionDenied
 
 
 async def list_models(request: Request) -> Response:

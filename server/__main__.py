@@ -1,6 +1,6 @@
 """``python -m specserve`` is the command ``specserve``."""
 
-from specserve.cli import main
+from specserve.cli.main import main
 
 if __name__ == "__main__":
     main()

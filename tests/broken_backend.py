@@ -3,13 +3,13 @@
 import asyncio
 
 from specserve.backends.base import Backend, Capabilities, Load
-from specserve.backends.errors import EngineFailure, InvalidRequest
 from specserve.generated.models import (
     ChatCompletionStreamChoice,
     ChatCompletionStreamResponseDelta,
     CompletionUsage,
     CreateChatCompletionStreamResponse,
 )
+from specserve.spec.errors import EngineFailure, InvalidRequest
 
 
 class Broken(Backend):

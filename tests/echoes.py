@@ -11,10 +11,10 @@ from chunks import STREAM, chunks_in
 
 from specserve.backends.base import Call, ModelSettings
 from specserve.backends.echo import Echo
-from specserve.backends.errors import (
+from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
+from specserve.spec.errors import (
     APIError,
 )
-from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,8 +15,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from specserve.backends.echo import Echo
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.patterns import one_of
+from specserve.spec.errors import BackendLoadError
 
 HOLDER = "import sys; held = b'x' * (int(sys.argv[1]) * 1_000_000); print('ready', flush=True); sys.stdin.read()"
 

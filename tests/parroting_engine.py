@@ -6,7 +6,7 @@ It speaks as real ones do, and begins a batch when it has the two sequences of o
 import json
 import sys
 
-from specserve.backends.local.pipes import begin, send
+from specserve.backends.local.process.pipes import begin, send
 
 
 def main():

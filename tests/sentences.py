@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from specserve.backends.local.grammar import Chars, Choice, Free, Grammar, Node, Ref, Repeat, Row
-from specserve.backends.local.grammar_analysis import shortest
+from specserve.backends.local.grammars.analysis import shortest
+from specserve.backends.local.grammars.grammar import Chars, Choice, Free, Grammar, Node, Ref, Repeat, Row
 
 if TYPE_CHECKING:
     import random

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specserve.backends.base import Call, EncodedAnswer, EncodedEvents, ModelSettings
-from specserve.backends.errors import APIError
 from specserve.backends.upstream.backend import Upstream
 from specserve.generated.models import (
     CreateChatCompletionRequest,
     CreateCompletionRequest,
     CreateEmbeddingRequest,
 )
+from specserve.spec.errors import APIError
 
 CALL = Call(id="chatcmpl-ours", created=1800000000)
 HEAD = {"id": "chatcmpl-theirs", "object": "chat.completion.chunk", "created": 1700000000, "model": "their-name"}

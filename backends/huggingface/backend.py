@@ -8,14 +8,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
-from specserve.backends.errors import Unavailable
 from specserve.backends.huggingface import source
 from specserve.backends.huggingface.embeddings import HuggingFaceEmbeddings
 from specserve.backends.huggingface.options import HuggingFaceOptions
 from specserve.backends.huggingface.order import WORKER
 from specserve.backends.huggingface.text import HuggingFaceText
-from specserve.backends.local.process import Prepared
+from specserve.backends.local.process.worker_process import Prepared
 from specserve.backends.options import parse_options
+from specserve.spec.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from specserve.backends.huggingface.opening import open_model, tokenizer_json
-from specserve.backends.local.pipes import send, short
-from specserve.backends.local.sentence_modules import read_modules
+from specserve.backends.local.process.pipes import send, short
+from specserve.backends.local.tokens.sentence_modules import read_modules
 
 if TYPE_CHECKING:
     import queue

@@ -8,10 +8,10 @@ import base64
 import sys
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.errors import BackendLoadError, EngineFailure
 from specserve.backends.huggingface.order import LIBRARY, order
-from specserve.backends.local.embeddings import Encoder, LocalEmbeddings
-from specserve.backends.local.process import EngineProcess, Prepared
+from specserve.backends.local.process.worker_process import EngineProcess, Prepared
+from specserve.backends.local.vectors.embeddings import Encoder, LocalEmbeddings
+from specserve.spec.errors import BackendLoadError, EngineFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from specserve.backends.base import ModelSettings
     from specserve.backends.huggingface.options import HuggingFaceOptions
-    from specserve.backends.local.batching import Format, Row, Vector
+    from specserve.backends.local.vectors.batching import Format, Row, Vector
 
 
 class _Encoder(Encoder):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.local.pipes import short
-from specserve.backends.local.vocabulary import pieces
+from specserve.backends.local.process.pipes import short
+from specserve.backends.local.tokens.vocabulary import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from specserve.backends.huggingface.chooser import Chooser
-from specserve.backends.local.pipes import short
+from specserve.backends.local.process.pipes import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

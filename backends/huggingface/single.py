@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.local.pipes import short
+from specserve.backends.local.process.pipes import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specserve.backends import weights
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.local.model_files import read_json
+from specserve.backends.local.tokens.model_files import read_json
+from specserve.backends.weights import cache as weights
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     import threading

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.huggingface.order import LIBRARY, order
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Sampling
-from specserve.backends.local.fast_tokenizer import tokenizer_from_json, tokenizer_from_text
-from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf
-from specserve.backends.local.process import EngineProcess, Prepared
-from specserve.backends.local.process_engine import FEATURES, ProcessEngine
-from specserve.backends.local.vocabulary import described
+from specserve.backends.local.process.engine import FEATURES, ProcessEngine
+from specserve.backends.local.process.worker_process import EngineProcess, Prepared
+from specserve.backends.local.tokens.fast_tokenizer import tokenizer_from_json, tokenizer_from_text
+from specserve.backends.local.tokens.model_files import ModelFiles, read_directory, read_gguf
+from specserve.backends.local.tokens.vocabulary import described
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from specserve.backends.huggingface.opening import open_model
 from specserve.backends.huggingface.paged import PagedRunner
 from specserve.backends.huggingface.scoring import Scoring
 from specserve.backends.huggingface.single import SingleRunner
-from specserve.backends.local.pipes import send, short
+from specserve.backends.local.process.pipes import send, short
 
 _TICK = 0.05  # seconds between two looks at what the manager holds, while it holds something
 

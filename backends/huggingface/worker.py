@@ -21,7 +21,7 @@ import threading
 import traceback
 from typing import IO, Any
 
-from specserve.backends.local.pipes import begin, send, short
+from specserve.backends.local.process.pipes import begin, send, short
 
 
 def main() -> int:

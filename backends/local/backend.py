@@ -9,33 +9,34 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from specserve.backends.base import Backend, Call, Capabilities, Load
-from specserve.backends.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
-from specserve.backends.local import plan, reasoning
-from specserve.backends.local.answers import ChatAnswers, CompletionAnswers
-from specserve.backends.local.chat_template import ChatTemplate
-from specserve.backends.local.chunks import ChatChunks, CompletionChunks
-from specserve.backends.local.delivery import Events, event_stencils, whole, whole_chunks
-from specserve.backends.local.generation import Generation
-from specserve.backends.local.messages import template_messages
-from specserve.backends.local.named_templates import read_template
-from specserve.backends.local.prompts import ChatPrompts
-from specserve.backends.local.spelling import Spelling
-from specserve.backends.local.stencil import hole
-from specserve.backends.local.structured import bound, format_grammar
-from specserve.backends.local.tool_chunks import ToolChunks
-from specserve.backends.local.tool_formats import GENERIC
-from specserve.backends.local.tool_prompts import ToolPrompts
-from specserve.backends.local.tools import answer_grammar, ending_after_call, read_tools
+from specserve.backends.local.prompts import reasoning
+from specserve.backends.local.prompts.chat_template import ChatTemplate
+from specserve.backends.local.prompts.messages import template_messages
+from specserve.backends.local.prompts.named_templates import read_template
+from specserve.backends.local.prompts.prompts import ChatPrompts
+from specserve.backends.local.text import plan
+from specserve.backends.local.text.generation import Generation
+from specserve.backends.local.text.structured import bound, format_grammar
+from specserve.backends.local.tools.chunks import ToolChunks
+from specserve.backends.local.tools.formats import GENERIC
+from specserve.backends.local.tools.prompts import ToolPrompts
+from specserve.backends.local.tools.tools import answer_grammar, ending_after_call, read_tools
+from specserve.backends.local.wire.answers import ChatAnswers, CompletionAnswers
+from specserve.backends.local.wire.chunks import ChatChunks, CompletionChunks
+from specserve.backends.local.wire.delivery import Events, event_stencils, whole, whole_chunks
+from specserve.backends.local.wire.spelling import Spelling
+from specserve.backends.local.wire.stencil import hole
 from specserve.generated.models import ChatCompletionRequestUserMessage
+from specserve.spec.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from specserve.backends.base import EncodedAnswer, EncodedEvents, ModelSettings
     from specserve.backends.local.engine import Engine
-    from specserve.backends.local.prompts import ChatPrompt
-    from specserve.backends.local.tool_formats.base import ToolFormat
-    from specserve.backends.local.tools import Tools
+    from specserve.backends.local.prompts.prompts import ChatPrompt
+    from specserve.backends.local.tools.formats.base import ToolFormat
+    from specserve.backends.local.tools.tools import Tools
     from specserve.generated.models import (
         CreateChatCompletionRequest,
         CreateChatCompletionStreamResponse,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from specserve.backends.base import Load
-from specserve.backends.local.grammar import Grammar
+from specserve.backends.local.grammars.grammar import Grammar
 
 
 @dataclass(slots=True)
@@ -77,6 +77,27 @@ class TokenOutput:
     finish_reason: Literal["stop", "length"] | None = None
     cached_tokens: int | None = None
     ended_by: int | None = None
+
+
+Alternatives = list[tuple[int, float]]
+"""Token ids and natural log-probabilities, the likeliest first."""
+
+
+@dataclass(slots=True)
+class RankedOutput(TokenOutput):
+    """A `TokenOutput` of an engine that also tells what else could have come.
+
+    Attributes:
+        alternatives: For each of `token_ids`, if `Sampling.ranked` asked for them: the likeliest tokens, the 20 that
+            the API can show or all that there are.
+        prompt: The same for the prompt's tokens but the first, each with its own log-probability in front, if
+            `Sampling.rank_prompt` asked for them; on the first output of sequence 0, before any other output.
+        end: The same for `ended_by`.
+    """
+
+    alternatives: list[Alternatives] = field(default_factory=list)
+    prompt: list[tuple[float, Alternatives]] | None = None
+    end: tuple[float, Alternatives] | None = None
 
 
 class Tokenizer(ABC):

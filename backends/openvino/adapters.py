@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.options import Options
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.local.sentence_modules import read_modules
+from specserve.backends.local.tokens.sentence_modules import read_modules
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

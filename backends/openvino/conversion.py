@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.openvino.converter import converter
-from specserve.backends.weights import cache_dir
+from specserve.backends.weights.cache import cache_dir
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     import threading

@@ -19,8 +19,8 @@ import tempfile
 import venv
 from pathlib import Path
 
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.weights import cache_dir
+from specserve.backends.weights.cache import cache_dir
+from specserve.spec.errors import BackendLoadError
 
 _STDERR = 2  # the descriptor, whatever sys.stderr is
 _EXTRA = re.compile(r"^(?P<requirement>[^;]+);\s*extra\s*==\s*['\"]convert['\"]\s*$")

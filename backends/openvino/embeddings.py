@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from specserve.backends import weights
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError, EngineFailure
-from specserve.backends.local.batching import Format, Row, Vector
-from specserve.backends.local.embeddings import Encoder, LocalEmbeddings
+from specserve.backends.local.vectors.batching import Format, Row, Vector
+from specserve.backends.local.vectors.embeddings import Encoder, LocalEmbeddings
 from specserve.backends.openvino import bert, telemetry
 from specserve.backends.options import Options, parse_options
+from specserve.backends.weights import cache as weights
+from specserve.spec.errors import BackendLoadError, EngineFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

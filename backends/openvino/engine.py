@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specserve.backends.local.engine import Sampling, TokenOutput
-from specserve.backends.local.process_engine import ProcessEngine
+from specserve.backends.local.process.engine import ProcessEngine
 from specserve.backends.openvino.scorer import Scorer, ranked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from specserve.backends.local.model_files import ModelFiles
-    from specserve.backends.local.process import EngineProcess
+    from specserve.backends.local.process.worker_process import EngineProcess
+    from specserve.backends.local.tokens.model_files import ModelFiles
 
 _LEAST_TOP_P = 1e-6  # the engine refuses 0 and for min_p 1, which mean much the same: only the likeliest
 _GREEDY_TEMPERATURE = 1e-5  # below, the likeliest token is as good as certain, and logits overflow

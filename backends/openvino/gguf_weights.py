@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.local.gguf import Tensor, read_tensors
+from specserve.backends.local.tokens.gguf import Tensor, read_tensors
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.local.pipes import short
+from specserve.backends.local.process.pipes import short
 
 if TYPE_CHECKING:
     import openvino_genai

@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specserve.backends.catalogue import CATALOGUE
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.local.fast_tokenizer import tokenizer_from_json
-from specserve.backends.local.model_files import ModelFiles, read_directory, read_gguf, read_json
+from specserve.backends.local.tokens.fast_tokenizer import tokenizer_from_json
+from specserve.backends.local.tokens.model_files import ModelFiles, read_directory, read_gguf, read_json
 from specserve.backends.openvino.conversion import is_convertible
-from specserve.backends.weights import SCHEME, cache_dir
+from specserve.backends.weights.cache import SCHEME, cache_dir
+from specserve.backends.weights.embedded import CATALOGUE
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from specserve.backends.openvino.options import TextOptions

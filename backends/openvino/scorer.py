@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from specserve.backends.errors import APIError, BackendLoadError, EngineFailure, Unavailable
-from specserve.backends.local.answer import Alternatives, RankedOutput
-from specserve.backends.local.engine import Sampling, TokenOutput
-from specserve.backends.local.process import EngineProcess, Spawned
+from specserve.backends.local.engine import Alternatives, RankedOutput, Sampling, TokenOutput
+from specserve.backends.local.process.worker_process import EngineProcess, Spawned
+from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Unavailable
 
 _MODULE = "specserve.backends.openvino.scorer_worker"
 

@@ -33,7 +33,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from specserve.backends.local.pipes import begin, send, short
+from specserve.backends.local.process.pipes import begin, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.scorer_model import Scorer, Text
 

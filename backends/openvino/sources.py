@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.local.model_files import ModelFiles
+from specserve.backends.local.tokens.model_files import ModelFiles
 from specserve.backends.openvino.adapters import Adapter, read_adapter
 from specserve.backends.openvino.conversion import converted, is_convertible
 from specserve.backends.openvino.model_files import read_files
-from specserve.backends.weights import resolve
+from specserve.backends.weights.cache import resolve
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     import threading

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
-from specserve.backends.local.model_files import ModelFiles
-from specserve.backends.local.process import EngineProcess, Prepared
-from specserve.backends.local.process_engine import FEATURES
-from specserve.backends.local.vocabulary import described
+from specserve.backends.local.process.engine import FEATURES
+from specserve.backends.local.process.worker_process import EngineProcess, Prepared
+from specserve.backends.local.tokens.model_files import ModelFiles
+from specserve.backends.local.tokens.vocabulary import described
 from specserve.backends.openvino.adapters import Adapter
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir

@@ -33,7 +33,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from specserve.backends.local.pipes import begin, send, short
+from specserve.backends.local.process.pipes import begin, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler, GrammarQueue
 from specserve.backends.openvino.opening import open_pipeline

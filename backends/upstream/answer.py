@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from specserve.backends.base import EncodedAnswer
-from specserve.backends.errors import UpstreamBreach
 from specserve.backends.upstream.exchange import check, parse
 from specserve.backends.upstream.mending import Mender, as_object, usage_elsewhere
 from specserve.backends.upstream.refusals import from_event
 from specserve.backends.upstream.tool_calls import mend_calls
+from specserve.spec.errors import UpstreamBreach
 
 if TYPE_CHECKING:
     from specserve.backends.upstream.exchange import Exchange

@@ -12,7 +12,6 @@ import orjson
 import structlog
 
 from specserve.backends.base import Backend, Call, Capabilities, EncodedAnswer, Load
-from specserve.backends.errors import BackendLoadError, InvalidRequest, Unavailable, UnsupportedParameter
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import STAR, check_pattern, is_pattern, matched, one_of
 from specserve.backends.upstream import answer
@@ -25,6 +24,7 @@ from specserve.backends.upstream.pool import Pool
 from specserve.backends.upstream.relay import Relay, Request
 from specserve.backends.upstream.repairs import Notes
 from specserve.backends.upstream.stream import ChatStream, TextStream
+from specserve.spec.errors import BackendLoadError, InvalidRequest, Unavailable, UnsupportedParameter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

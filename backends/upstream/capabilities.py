@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from specserve.backends.base import Capabilities
-from specserve.backends.errors import BackendLoadError
 from specserve.spec.document import load, parameters
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

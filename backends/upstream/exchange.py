@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import jsonschema_rs
 import orjson
 
-from specserve.backends.errors import UpstreamBreach
 from specserve.spec.document import load
+from specserve.spec.errors import UpstreamBreach
 from specserve.spec.json_schema import to_json_schema
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.upstream.capabilities import listed
 from specserve.backends.upstream.client import ConnectionFailed, TooLarge
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

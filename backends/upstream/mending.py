@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import orjson
 
-from specserve.backends.errors import BadGateway, UpstreamBreach
 from specserve.backends.upstream.logprobs import as_chat_logprobs, as_text_logprobs
+from specserve.spec.errors import BadGateway, UpstreamBreach
 
 if TYPE_CHECKING:
     from specserve.backends.upstream.exchange import Exchange

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.options import Options
+from specserve.spec.errors import BackendLoadError
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from specserve.backends.errors import APIError, BadGateway, Relayed, UpstreamRefused
+from specserve.spec.errors import APIError, BadGateway, Relayed, UpstreamRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

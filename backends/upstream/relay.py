@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from specserve.backends.base import EncodedAnswer, EncodedEvents
-from specserve.backends.errors import (
+from specserve.backends.upstream.client import ConnectionFailed, TooLarge
+from specserve.backends.upstream.events import DONE, Events
+from specserve.backends.upstream.not_streamed import as_chunks
+from specserve.backends.upstream.refusals import from_response
+from specserve.spec.errors import (
     APIError,
     UpstreamBreach,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from specserve.backends.upstream.client import ConnectionFailed, TooLarge
-from specserve.backends.upstream.events import DONE, Events
-from specserve.backends.upstream.not_streamed import as_chunks
-from specserve.backends.upstream.refusals import from_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

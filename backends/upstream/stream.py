@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from specserve.backends.errors import UpstreamBreach, UpstreamUnreachable
 from specserve.backends.upstream.exchange import check, parse
 from specserve.backends.upstream.mending import Mender, as_object, usage_elsewhere
 from specserve.backends.upstream.refusals import from_event
 from specserve.backends.upstream.template import Template
 from specserve.backends.upstream.tool_calls import StreamedCalls
+from specserve.spec.errors import UpstreamBreach, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
-from specserve.backends.errors import APIError, BadGateway, UpstreamBreach, UpstreamRefused, UpstreamUnreachable
 from specserve.backends.watsonx.client import connection_errors, connection_failure, open_session, read_at_most
 from specserve.backends.watsonx.failures import read_problem
 from specserve.backends.watsonx.tokens import Token, Tokens
+from specserve.spec.errors import APIError, BadGateway, UpstreamBreach, UpstreamRefused, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from specserve.backends.watsonx.place import Place

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from specserve.backends.base import Backend, Capabilities, Load
-from specserve.backends.errors import APIError, BackendLoadError, Unavailable
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import check_pattern, matched, one_of
 from specserve.backends.watsonx import chat, completions, embeddings, specs
@@ -21,6 +20,7 @@ from specserve.backends.watsonx.merged import merged
 from specserve.backends.watsonx.options import WatsonxOptions
 from specserve.backends.watsonx.place import find_place
 from specserve.backends.watsonx.usage import make_usage
+from specserve.spec.errors import APIError, BackendLoadError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence

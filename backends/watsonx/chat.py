@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
+from specserve.spec.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

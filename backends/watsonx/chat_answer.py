@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.construct import construct
-from specserve.backends.errors import BadGateway, UpstreamBreach, UpstreamUnreachable
 from specserve.backends.watsonx.logprobs import chat_logprobs
 from specserve.backends.watsonx.usage import chat_usage
 from specserve.generated.models import (
@@ -21,6 +20,7 @@ from specserve.generated.models import (
     ChatCompletionStreamResponseDelta,
     CreateChatCompletionStreamResponse,
 )
+from specserve.spec.errors import BadGateway, UpstreamBreach, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

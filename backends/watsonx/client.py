@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from specserve.backends.errors import APIError, Unavailable, UpstreamBreach, UpstreamTimeout, UpstreamUnreachable
 from specserve.backends.watsonx.events import events
 from specserve.backends.watsonx.failures import Problem, client_error, read_problem
+from specserve.spec.errors import APIError, Unavailable, UpstreamBreach, UpstreamTimeout, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.construct import construct
-from specserve.backends.errors import BadGateway, UnsupportedValue, UpstreamBreach, UpstreamUnreachable
 from specserve.backends.watsonx.chat import share, stops
 from specserve.backends.watsonx.logprobs import completion_logprobs
 from specserve.backends.watsonx.usage import count
 from specserve.generated.models import CompletionChoice, CreateCompletionResponse
+from specserve.spec.errors import BadGateway, UnsupportedValue, UpstreamBreach, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,9 +7,9 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.construct import construct
-from specserve.backends.errors import UnsupportedValue, UpstreamBreach
 from specserve.backends.watsonx.usage import count
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
+from specserve.spec.errors import UnsupportedValue, UpstreamBreach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from specserve.backends.errors import UpstreamBreach
+from specserve.spec.errors import UpstreamBreach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

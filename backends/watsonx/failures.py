@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from specserve.backends.errors import (
+from specserve.spec.errors import (
     APIError,
     BadGateway,
     ContextLengthExceeded,

@@ -6,13 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.construct import construct
-from specserve.backends.errors import UpstreamBreach
 from specserve.generated.models import (
     ChatCompletionChoiceLogprobs,
     ChatCompletionTokenLogprob,
     ChatCompletionTopLogprob,
     CompletionLogprobs,
 )
+from specserve.spec.errors import UpstreamBreach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from specserve.backends.errors import APIError
+from specserve.spec.errors import APIError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

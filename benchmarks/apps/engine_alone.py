@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402  telemetry comes first
 import openvino as ov  # noqa: E402
 import openvino_genai as genai  # noqa: E402
 
-from specserve.backends.local.vocabulary import described  # noqa: E402
+from specserve.backends.local.tokens.vocabulary import described  # noqa: E402
 from specserve.backends.openvino.model_files import converted_dir, read_files  # noqa: E402
 from specserve.backends.openvino.options import TextOptions  # noqa: E402
 from specserve.backends.openvino.vocabulary import engine_tokenizer  # noqa: E402

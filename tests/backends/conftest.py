@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from specserve.backends.weights import resolve
+from specserve.backends.weights.cache import resolve
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import pytest
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.echo import Echo, EchoTokenizer
-from specserve.backends.errors import (
+from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
+from specserve.spec.errors import (
     BackendLoadError,
     ContextLengthExceeded,
     InvalidRequest,
     Unavailable,
 )
-from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
 
 if TYPE_CHECKING:
     pass

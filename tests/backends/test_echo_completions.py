@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from specserve.backends.echo import EchoTokenizer
-from specserve.backends.errors import (
+from specserve.spec.errors import (
     ContextLengthExceeded,
     InvalidRequest,
 )

@@ -10,8 +10,8 @@ import pytest
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.echo import Echo, EchoTokenizer
-from specserve.backends.errors import ContextLengthExceeded, InvalidRequest
 from specserve.generated.models import CreateEmbeddingRequest
+from specserve.spec.errors import ContextLengthExceeded, InvalidRequest
 
 
 def embed(value: Any, **parameters: Any) -> dict[str, Any]:

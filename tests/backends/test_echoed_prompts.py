@@ -9,7 +9,7 @@ import pytest
 from echoes import choices, complete, finish, text
 
 from specserve.backends.echo import EchoTokenizer
-from specserve.backends.errors import InvalidRequest
+from specserve.spec.errors import InvalidRequest
 
 HALF = pytest.approx(math.log(0.5))
 QUARTER = pytest.approx(math.log(0.25))

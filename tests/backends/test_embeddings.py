@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from specserve.backends import weights
 from specserve.backends.base import Load, ModelSettings
-from specserve.backends.errors import (
+from specserve.backends.local.vectors.batching import Work, take_batch
+from specserve.backends.openvino import bert
+from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
+from specserve.backends.weights import cache as weights
+from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
+from specserve.spec.errors import (
     BackendLoadError,
     ContextLengthExceeded,
     EngineFailure,
@@ -24,10 +28,6 @@ from specserve.backends.errors import (
     Unavailable,
     UnsupportedParameter,
 )
-from specserve.backends.local.batching import Work, take_batch
-from specserve.backends.openvino import bert
-from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
-from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from made_up_schemas import schemas
 from sentences import sentence
 
-from specserve.backends.errors import APIError, InvalidRequest, UnsupportedValue
-from specserve.backends.local.grammar import Grammar, Repeat
-from specserve.backends.local.grammar_analysis import allows, shortest
-from specserve.backends.local.json_schema import object_grammar, schema_grammar
-from specserve.backends.local.schema_reading import ENFORCED, REFUSED, SILENT
+from specserve.backends.local.grammars.analysis import allows, shortest
+from specserve.backends.local.grammars.grammar import Grammar, Repeat
+from specserve.backends.local.grammars.json_schema import object_grammar, schema_grammar
+from specserve.backends.local.grammars.schema_reading import ENFORCED, REFUSED, SILENT
+from specserve.spec.errors import APIError, InvalidRequest, UnsupportedValue
 
 NODE = {
     "type": "object",

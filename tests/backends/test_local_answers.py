@@ -12,9 +12,8 @@ from scripted import Bytes, Script, Scripted, out
 
 from specserve.backends.base import Call, EncodedAnswer
 from specserve.backends.construct import encode
-from specserve.backends.local.answer import RankedOutput
 from specserve.backends.local.backend import LocalBackend
-from specserve.backends.local.engine import TokenOutput
+from specserve.backends.local.engine import RankedOutput, TokenOutput
 from specserve.generated.models import (
     CreateChatCompletionRequest,
     CreateChatCompletionStreamResponse,

@@ -9,10 +9,10 @@ import pytest
 from chunks import STREAM, chunks_in
 
 from specserve.backends.base import Call, Load, ModelSettings
-from specserve.backends.errors import BackendLoadError, EngineFailure, OperationNotSupported, UnsupportedValue
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Engine, Sampling, Tokenizer, TokenOutput
 from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
+from specserve.spec.errors import BackendLoadError, EngineFailure, OperationNotSupported, UnsupportedValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

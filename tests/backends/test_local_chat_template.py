@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from real_templates import CHATML, GEMMA, LLAMA_2, MISTRAL, SPECIAL, ZEPHYR
 
-from specserve.backends.errors import BackendLoadError, InvalidRequest, UnsupportedParameter
-from specserve.backends.local.chat_template import ChatTemplate
-from specserve.backends.local.messages import template_messages
+from specserve.backends.local.prompts.chat_template import ChatTemplate
+from specserve.backends.local.prompts.messages import template_messages
 from specserve.generated.models import CreateChatCompletionRequest
+from specserve.spec.errors import BackendLoadError, InvalidRequest, UnsupportedParameter
 
 IGNORES_SYSTEM = "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specserve.backends.local.detokenizer import Detokenizer
+from specserve.backends.local.tokens.detokenizer import Detokenizer
 
 
 def test_a_character_arrives_whole_with_its_last_byte() -> None:

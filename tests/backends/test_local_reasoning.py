@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from scripted import Script, ask, out
 
-from specserve.backends.errors import UnsupportedValue
 from specserve.backends.local.engine import TokenOutput
+from specserve.spec.errors import UnsupportedValue
 
 BASE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 OPENED = BASE + "{% if '</think>' %}<think>\n{% endif %}"

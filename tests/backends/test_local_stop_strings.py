@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specserve.backends.local.stop_strings import StopStrings
+from specserve.backends.local.text.stop_strings import StopStrings
 
 
 def pieces(text: str, cuts: list[int]) -> list[str]:

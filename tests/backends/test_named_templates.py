@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from real_templates import GEMMA, LLAMA_2, SPECIAL, ZEPHYR
 
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.local.chat_template import ChatTemplate
-from specserve.backends.local.named_templates import names, read_template
+from specserve.backends.local.prompts.chat_template import ChatTemplate
+from specserve.backends.local.prompts.named_templates import names, read_template
+from specserve.spec.errors import BackendLoadError
 
 TALK = [
     {"role": "system", "content": "Be brief."},

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from engines import ENDLESS, GREEDY, PARIS, POEM, Answer, answers, ask, begun, idle, open_engine, prompt, until
 
-from specserve.backends.errors import EngineFailure
 from specserve.backends.local.engine import Sampling
-from specserve.backends.local.grammar import Grammar, Ref, choice
+from specserve.backends.local.grammars.grammar import Grammar, Ref, choice
 from specserve.backends.openvino.engine import OpenVINOEngine
+from specserve.spec.errors import EngineFailure
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

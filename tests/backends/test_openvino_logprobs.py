@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import EngineFailure, Unavailable
-from specserve.backends.local.answer import RankedOutput
-from specserve.backends.local.engine import Sampling
+from specserve.backends.local.engine import RankedOutput, Sampling
 from specserve.backends.openvino.engine import OpenVINOEngine
 from specserve.backends.openvino.model_files import converted_dir
 from specserve.backends.openvino.text import OpenVINOText
-from specserve.backends.weights import resolve
+from specserve.backends.weights.cache import resolve
+from specserve.spec.errors import EngineFailure, Unavailable
 
 EXACT = 1e-4
 QUESTION = "<|im_start|>user\nWrite a poem about rivers.<|im_end|>\n<|im_start|>assistant\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from engines import ENDLESS, PARIS, POEM, Answer, answers, ask, open_engine, until
 
-from specserve.backends.errors import BackendLoadError, EngineFailure, Unavailable
+from specserve.spec.errors import BackendLoadError, EngineFailure, Unavailable
 
 
 def test_stopping_fails_what_runs_and_ends_the_process(gguf: Path) -> None:

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from safetensors.numpy import save_file
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.openvino import open_model
 from specserve.backends.openvino.adapters import AdapterOptions, read_adapter
 from specserve.backends.openvino.text import OpenVINOText
-from specserve.models_cli import models
+from specserve.cli.models import models
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from pathlib import Path

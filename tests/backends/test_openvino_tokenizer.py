@@ -8,13 +8,13 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models
 
-from specserve.backends.errors import BackendLoadError
-from specserve.backends.local.fast_tokenizer import FastTokenizer, tokenizer_from_gguf, tokenizer_from_json
-from specserve.backends.local.gguf import read_metadata
+from specserve.backends.local.tokens.fast_tokenizer import FastTokenizer, tokenizer_from_gguf, tokenizer_from_json
+from specserve.backends.local.tokens.gguf import read_metadata
 from specserve.backends.openvino.model_files import makes_embeddings, read_files
 from specserve.backends.openvino.options import TextOptions
 from specserve.backends.options import parse_options
-from specserve.backends.weights import resolve
+from specserve.backends.weights.cache import resolve
+from specserve.spec.errors import BackendLoadError
 
 TEXTS = [
     "",

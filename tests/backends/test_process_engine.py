@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from scripted import Bytes
 
-from specserve.backends.errors import APIError, EngineFailure
 from specserve.backends.local.engine import Sampling
-from specserve.backends.local.model_files import ModelFiles
-from specserve.backends.local.process import EngineProcess, Prepared, Spawned
-from specserve.backends.local.process_engine import ProcessEngine
+from specserve.backends.local.process.engine import ProcessEngine
+from specserve.backends.local.process.worker_process import EngineProcess, Prepared, Spawned
+from specserve.backends.local.tokens.model_files import ModelFiles
+from specserve.spec.errors import APIError, EngineFailure
 
 FILES = ModelFiles(Path("parrot"), Bytes(), 1000, None, {}, ())
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentences import sentence
 
-from specserve.backends.local.grammar import Grammar, Ref, Rules
-from specserve.backends.local.json_schema import SchemaGrammar
-from specserve.backends.local.schema_reading import Place
-from specserve.backends.local.tool_formats import (
+from specserve.backends.local.grammars.grammar import Grammar, Ref, Rules
+from specserve.backends.local.grammars.json_schema import SchemaGrammar
+from specserve.backends.local.grammars.schema_reading import Place
+from specserve.backends.local.tools.formats import (
     GENERIC,
     deepseek,
     format_of,
@@ -23,7 +23,7 @@ from specserve.backends.local.tool_formats import (
     llama3_pythonic,
     mistral,
 )
-from specserve.backends.local.tool_formats.base import ToolFormat
+from specserve.backends.local.tools.formats.base import ToolFormat
 
 NAMES = {"get_weather", "clock"}
 PARIS = ("get_weather", {"city": "Paris", "note": 'a "}" {\\'})

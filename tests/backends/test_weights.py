@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from specserve.backends import weights
-from specserve.backends.catalogue import EmbeddedWeights, WeightsFile
-from specserve.backends.errors import BackendLoadError
+from specserve.backends.weights import cache as weights
+from specserve.backends.weights.embedded import EmbeddedWeights, WeightsFile
+from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

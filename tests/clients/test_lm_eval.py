@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from servers import CHAT
 
-from specserve.backends.local.fast_tokenizer import tokenizer_from_gguf
-from specserve.backends.local.gguf import read_metadata
-from specserve.backends.weights import resolve
+from specserve.backends.local.tokens.fast_tokenizer import tokenizer_from_gguf
+from specserve.backends.local.tokens.gguf import read_metadata
+from specserve.backends.weights.cache import resolve
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = 10

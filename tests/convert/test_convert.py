@@ -16,11 +16,11 @@ from safetensors.numpy import save_file
 from servers import running
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.local.engine import Sampling
 from specserve.backends.openvino.conversion import converted
 from specserve.backends.openvino.converter import converter, install_converter
 from specserve.backends.openvino.text import OpenVINOText
+from specserve.spec.errors import BackendLoadError
 
 TINY = Path(__file__).with_name("tiny.py")
 PROMPT = [2, 70, 71, 72, 80, 81, 3]

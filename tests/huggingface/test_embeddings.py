@@ -12,9 +12,9 @@ import tiny_models
 import torch
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError, EngineFailure
 from specserve.backends.huggingface import open_model
 from specserve.generated.models import CreateEmbeddingRequest
+from specserve.spec.errors import BackendLoadError, EngineFailure
 
 REFERENCE = Path(__file__).parents[1] / "backends" / "reference" / "minilm.json"
 TEXTS = ["the quick brown fox", "jumps", "over the lazy dog and then it sleeps the whole day"]

@@ -10,10 +10,10 @@ from bound_answers import SCHEMAS
 from sentences import sentence
 
 from specserve.backends.huggingface.grammars import Grammars, Matcher
-from specserve.backends.local.grammar import Free, Grammar, Ref
-from specserve.backends.local.grammar_analysis import allows
-from specserve.backends.local.json_schema import object_grammar, schema_grammar
-from specserve.backends.local.vocabulary import described
+from specserve.backends.local.grammars.analysis import allows
+from specserve.backends.local.grammars.grammar import Free, Grammar, Ref
+from specserve.backends.local.grammars.json_schema import object_grammar, schema_grammar
+from specserve.backends.local.tokens.vocabulary import described
 
 END = 256
 VOCABULARY = [bytes([byte]) for byte in range(256)] + [b"", b"<tool_call>", b'{"', b'":', b"true", "\u00e9".encode()]

@@ -12,9 +12,9 @@ import tiny_models
 import torch
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.huggingface import open_model
 from specserve.backends.local.engine import Sampling
+from specserve.spec.errors import BackendLoadError
 
 PROMPT = [0, 40, 55, 63, 71, 88, 102]
 GREEDY = Sampling(max_tokens=24, temperature=0, ignore_eos=True)
@@ -191,7 +191,7 @@ def python(script, *arguments, **options):
 def test_a_missing_library_is_named_in_one_line(models):
     script = (
         "import sys; sys.modules['tokenizers'] = None\n"
-        "from specserve.cli import main\n"
+        "from specserve.cli.main import main\n"
         f"sys.argv = ['specserve', 'serve', '--port', '0', '--model', 'huggingface:{models}/llama']; main()"
     )
     done = python(script)

@@ -12,7 +12,7 @@ from servers import running
 from specserve.backends.base import ModelSettings
 from specserve.backends.huggingface import open_model
 from specserve.backends.local.engine import Sampling
-from specserve.backends.weights import resolve
+from specserve.backends.weights.cache import resolve
 
 QUESTION = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
 

@@ -262,9 +262,9 @@ def test_a_missing_extra_is_one_line():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] == 'locust': raise ModuleNotFoundError('No module', name='locust')\n"
         "sys.meta_path.insert(0, Block())\n"
-        "import specserve.cli\n"
+        "import specserve.cli.main\n"
         "sys.argv = ['specserve', 'load', 'http://127.0.0.1:9/v1', '--model', 'm', '--users', '1']\n"
-        "specserve.cli.main()\n"
+        "specserve.cli.main.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

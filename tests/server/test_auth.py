@@ -5,9 +5,9 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from specserve.auth import AuthMiddleware, KeyRing, generate_key, is_loopback
-from specserve.backends.errors import Unauthenticated
-from specserve.settings import Settings
+from specserve.config.settings import Settings
+from specserve.http.auth import AuthMiddleware, KeyRing, generate_key, is_loopback
+from specserve.spec.errors import Unauthenticated
 
 KEY = "sk-test-0123456789"
 

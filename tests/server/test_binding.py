@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from specserve.binding import UnboundOperations, check_bound, handler_name
+from specserve.http.binding import UnboundOperations, check_bound, handler_name
 from specserve.spec.document import load
 
 

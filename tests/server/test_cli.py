@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from specserve import cli
-from specserve.settings import Settings
-from specserve.settings_sources import flag_name
+from specserve.cli import main as cli
+from specserve.config.settings import Settings
+from specserve.config.sources import flag_name
 
 
 def specserve(*arguments, code=None, **environment):
@@ -78,7 +78,7 @@ def without(module):
         f"        if name.partition('.')[0] == {module!r}:\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "from specserve.cli import main\n"
+        "from specserve.cli.main import main\n"
         "main()"
     )
 

@@ -8,10 +8,9 @@ import pytest
 import structlog
 from starlette.responses import PlainTextResponse, StreamingResponse
 
-from specserve import logs
-from specserve.logs import AccessLogMiddleware
-from specserve.request_id import RequestIdMiddleware
-from specserve.settings import Settings
+from specserve.http.request_id import RequestIdMiddleware
+from specserve.telemetry import logs
+from specserve.telemetry.access_log import AccessLogMiddleware
 
 SECRET = "sk-very-secret"
 
@@ -31,7 +30,7 @@ def _logging_is_put_back():
 def lines():
     """Lines logged in JSON at info since the test began."""
     stream = io.StringIO()
-    logs.configure(Settings(log_format="json"), stream)
+    logs.configure("info", "json", stream)
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -132,7 +131,7 @@ def test_a_disconnect_after_the_answer_is_none(lines):
 
 def test_libraries_log_in_the_same_format_and_never_at_debug():
     stream = io.StringIO()
-    logs.configure(Settings(log_format="json", log_level="debug"), stream)
+    logs.configure("debug", "json", stream)
     for name in ("uvicorn.error", "connexion", "somebody.else"):
         logging.getLogger(name).debug("headers %s", SECRET)
         logging.getLogger(name).warning("from %s", name)
@@ -147,7 +146,7 @@ def test_libraries_log_in_the_same_format_and_never_at_debug():
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_tracebacks_show_no_values_of_variables(log_format):
     stream = io.StringIO()
-    logs.configure(Settings(log_format=log_format), stream)
+    logs.configure("info", log_format, stream)
 
     def fail(key):
         raise RuntimeError("broken")
@@ -163,7 +162,7 @@ def test_tracebacks_show_no_values_of_variables(log_format):
 
 def test_the_console_shows_control_characters_escaped():
     stream = io.StringIO()
-    logs.configure(Settings(), stream)
+    logs.configure("info", "console", stream)
     structlog.get_logger().info("request", model="x\n\x1b[31mred")
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
@@ -171,7 +170,7 @@ def test_the_console_shows_control_characters_escaped():
 
 def test_the_level_is_obeyed():
     stream = io.StringIO()
-    logs.configure(Settings(log_level="error"), stream)
+    logs.configure("error", "console", stream)
     structlog.get_logger().warning("ours")
     logging.getLogger("uvicorn.error").warning("theirs")
     assert stream.getvalue() == ""

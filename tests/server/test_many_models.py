@@ -6,11 +6,11 @@ import pytest
 from lives import Lives, content, until
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.entries import ModelError
 from specserve.backends.patterns import matched, one_of, with_free_names
-from specserve.backends.registry import Registry
-from specserve.catalogue import parse_model
-from specserve.settings_sources import load, located
+from specserve.config.shorthand import parse_model
+from specserve.config.sources import load, located
+from specserve.models.entries import ModelError
+from specserve.models.registry import Registry
 
 
 def entry(name, *listed, lives, **more):

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from lives import Lives, content
 
 from specserve.backends.base import Limits
-from specserve.serve_cli import serve
-from specserve.settings_sources import SettingsError, load
-from specserve.toml_lines import line_of
+from specserve.cli.serve import serve
+from specserve.config.sources import SettingsError, load
+from specserve.config.toml_lines import line_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "models.md"
 FILE = """\
@@ -247,7 +247,7 @@ def test_what_variables_of_replaced_servers_say_wrongly_is_told_in_one_line():
 
 
 def test_the_command_lists_loads_and_unloads(lives, monkeypatch):
-    from specserve.models_cli import models
+    from specserve.cli.models import models
 
     def run(*arguments, key="sk-admin"):
         monkeypatch.setenv("SPECSERVE_ADMIN_KEY", key)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from specserve.backends.catalogue import CATALOGUE
-from specserve.models_cli import models
+from specserve.backends.weights.embedded import CATALOGUE
+from specserve.cli.models import models
 
 if TYPE_CHECKING:
     from pathlib import Path

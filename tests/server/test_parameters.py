@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from servers import CHAT, EMBED
 
-from specserve.parameters_docs import document
+from specserve.made_docs.parameters import document
 from specserve.spec.document import load, parameters
 
 # A value that asks for an effect, for every parameter of the contract.

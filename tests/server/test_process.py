@@ -23,11 +23,11 @@ warnings.simplefilter("ignore")
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
-from specserve.backends.errors import BackendLoadError
-from specserve.process import serve
-from specserve.backends.registry import Registry
-from specserve.settings import Settings
-from specserve.shutdown import ShutdownMiddleware
+from specserve.spec.errors import BackendLoadError
+from specserve.process.server import serve
+from specserve.models.registry import Registry
+from specserve.config.settings import Settings
+from specserve.http.shutdown import ShutdownMiddleware
 
 options = json.loads(sys.argv[1])
 how = options.pop("how", "")

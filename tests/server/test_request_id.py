@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from specserve.request_id import RequestIdMiddleware
+from specserve.http.request_id import RequestIdMiddleware
 
 
 async def say_id(scope, receive, send):

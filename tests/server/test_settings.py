@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from specserve import settings_docs
 from specserve.backends.base import ModelSettings
-from specserve.catalogue import default_models, parse_model
-from specserve.settings import Settings
-from specserve.settings_sources import SettingsError, load
+from specserve.config.settings import Settings
+from specserve.config.shorthand import default_models, parse_model
+from specserve.config.sources import SettingsError, load
+from specserve.made_docs import settings as settings_docs
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 SECRET = "sk-very-secret"

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import CALL, HEAD, USAGE, chunk, good, plain
 
-from specserve.backends.errors import APIError
 from specserve.backends.upstream import answer
 from specserve.backends.upstream.events import Events
 from specserve.backends.upstream.exchange import Exchange, RecentIds, check
 from specserve.backends.upstream.refusals import from_response
 from specserve.backends.upstream.repairs import Notes
 from specserve.backends.upstream.stream import ChatStream, TextStream
+from specserve.spec.errors import APIError
 
 LEAVES = st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats(allow_nan=False) | st.text(max_size=5)
 ANYTHING = st.recursive(

@@ -22,7 +22,7 @@ from stand_in import (
     stream,
 )
 
-from specserve.backends.errors import UpstreamTimeout, UpstreamUnreachable
+from specserve.spec.errors import UpstreamTimeout, UpstreamUnreachable
 
 BUSY = reply({"error": {"message": "Busy.", "type": "server_error", "param": None, "code": None}}, 503)
 WELL = reply(plain())

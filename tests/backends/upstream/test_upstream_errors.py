@@ -5,7 +5,7 @@ import json
 import pytest
 from stand_in import HEAD, USAGE, ask, chunk, complete, embed, good, plain, reply, stream
 
-from specserve.backends.errors import (
+from specserve.spec.errors import (
     BadGateway,
     InvalidRequest,
     Relayed,

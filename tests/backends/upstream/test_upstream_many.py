@@ -6,8 +6,8 @@ import pytest
 from stand_in import standing_in
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.upstream.backend import Upstream
+from specserve.spec.errors import BackendLoadError
 
 
 def named(*names):

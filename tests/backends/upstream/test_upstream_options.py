@@ -6,9 +6,9 @@ import pytest
 from stand_in import CALL, chat, chat_request, complete, embed, good, plain, relaying, reply, standing_in, stream
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.errors import BackendLoadError, Unavailable
 from specserve.backends.upstream.backend import Upstream
 from specserve.backends.upstream.repairs import REPAIRS
+from specserve.spec.errors import BackendLoadError, Unavailable
 
 URL = "http://127.0.0.1:1/v1"
 

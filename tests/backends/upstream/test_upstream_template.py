@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import CALL, HEAD, chunk
 
-from specserve.backends.errors import APIError, UpstreamBreach
 from specserve.backends.upstream import stream as module
 from specserve.backends.upstream.exchange import Exchange, RecentIds
 from specserve.backends.upstream.repairs import Notes
 from specserve.backends.upstream.stream import ChatStream, TextStream
 from specserve.backends.upstream.template import Template
+from specserve.spec.errors import APIError, UpstreamBreach
 
 FIRST = json.dumps(chunk({"role": "assistant", "content": ""})).encode()
 

@@ -10,7 +10,8 @@ from watsonx_cloud import CHAT, EMBED, LANGUAGE, running_cloud
 from watsonx_cloud.app import Fault
 from watsonx_models import CALL, ask, chat, chat_request, complete, content, embed, model
 
-from specserve.backends.errors import (
+from specserve.backends.watsonx.failures import client_error, read_problem
+from specserve.spec.errors import (
     APIError,
     BadGateway,
     ContextLengthExceeded,
@@ -24,7 +25,6 @@ from specserve.backends.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from specserve.backends.watsonx.failures import client_error, read_problem
 
 NO_RETRIES = {"max_retries": 0}
 

@@ -13,8 +13,8 @@ from watsonx_cloud import CHAT, EMBED, LANGUAGE, VISION, running_cloud
 from watsonx_cloud.models import BY_ID
 
 from specserve.backends.base import Limits, ModelSettings
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.watsonx import open_model
+from specserve.spec.errors import BackendLoadError
 
 ALL = [CHAT, VISION, LANGUAGE, EMBED]
 TABLES = """

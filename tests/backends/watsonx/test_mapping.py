@@ -7,11 +7,11 @@ from watsonx_cloud import CHAT, EMBED, LANGUAGE, VISION
 from watsonx_cloud.app import Fault
 from watsonx_models import ask, chat, complete, embed
 
-from specserve.backends.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, UnsupportedValue
 from specserve.backends.watsonx.chat import chat_body
 from specserve.backends.watsonx.completions import generation_body
 from specserve.backends.watsonx.events import events
 from specserve.backends.watsonx.logprobs import completion_logprobs
+from specserve.spec.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, UnsupportedValue
 
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f"}}

@@ -8,10 +8,10 @@ from watsonx_cloud.app import Fault
 from watsonx_cloud.models import RETIRED
 from watsonx_models import chat, model, settings
 
-from specserve.backends.errors import BackendLoadError
 from specserve.backends.watsonx import open_model
 from specserve.backends.watsonx.options import WatsonxOptions
 from specserve.backends.watsonx.place import find_place
+from specserve.spec.errors import BackendLoadError
 
 ENVIRON = {"WATSONX_IAM_APIKEY": "k", "WATSONX_PROJECT_ID": "p", "WATSONX_REGION": "eu-de"}
 

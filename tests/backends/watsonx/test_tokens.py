@@ -11,8 +11,8 @@ from servers import running
 from watsonx_cloud import CHAT, EMBED, running_cloud
 from watsonx_models import chat, embed, model
 
-from specserve.backends.errors import UpstreamRefused, UpstreamUnreachable
 from specserve.backends.watsonx.tokens import Token, Tokens
+from specserve.spec.errors import UpstreamRefused, UpstreamUnreachable
 
 REQUESTS = int(os.environ.get("SPECSERVE_TEST_TOKEN_REQUESTS", "200"))
 

@@ -1,0 +1,304 @@
+"""The engine contract on an engine that runs in a process of its own.
+
+The process is told, beside what `pipes.py` says (several ids are several answers to one prompt, each with its seed)::
+
+    {"add": [ids], "seeds": [...], "prompt": [...], "config": {...}, "end_ids": [...], "grammar": EBNF or null}
+    {"cancel": [ids]}
+
+and reports one line after each step::
+
+    {"outputs": [[id, [tokens], [logprobs], end or null, ...], ...], "running", "cache_usage"}
+
+and ``"worn": true`` besides, if it had better begin anew when nothing runs;
+
+`end` is ``stop``, ``length``, or ``!`` and what went wrong. A token that ends the sequence is the last of the
+tokens. What may follow `end` is `RankedOutput.alternatives`, for each of the tokens, and `RankedOutput.prompt`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from specserve.backends.base import Load
+from specserve.backends.local.engine import Engine, RankedOutput, Sampling, TokenOutput
+from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+    from specserve.backends.local.process.worker_process import EngineProcess
+    from specserve.backends.local.tokens.fast_tokenizer import FastTokenizer
+    from specserve.backends.local.tokens.model_files import ModelFiles
+
+FEATURES = frozenset(
+    {
+        "frequency_penalty",
+        "ignore_eos",
+        "logprobs",
+        "min_p",
+        "min_tokens",
+        "n",
+        "presence_penalty",
+        "repetition_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "temperature",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+"""The request parameters that both engines of this kind give effect to."""
+
+_SEED_RANGE = 1 << 32
+_log = logging.getLogger("specserve.engine")
+
+
+class ProcessEngine(Engine):
+    """One model in one engine process, which is started again if it dies."""
+
+    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[EngineProcess]]) -> None:
+        """Prepare an engine; `start` starts it.
+
+        Args:
+            files: The model, read.
+            launch: Starts an engine process that has the model open.
+        """
+        self._files = files
+        self._context_length = files.context_length
+        self._launch = launch
+        self._process: EngineProcess | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._renewed: asyncio.Event | None = None  # while a worn process is replaced, on purpose
+        self._down: Callable[[], APIError] = lambda: Unavailable("The model is not loaded.")
+        self._ids = itertools.count(1)
+        self._sequences: dict[int, _Sequence] = {}
+        self._load = Load()
+
+    async def start(self, launched: Awaitable[EngineProcess] | None = None) -> None:
+        """Open the model.
+
+        Args:
+            launched: The first engine process, if it is starting already.
+
+        Raises:
+            BackendLoadError: It cannot be opened.
+        """
+        process = await (launched or self._launch())
+        capacity = process.ready.get("capacity")
+        if capacity is not None:
+            self._context_length = min(self._context_length, capacity)
+        self._process = process
+        self._supervisor = asyncio.create_task(self._supervise(process))
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes in which it runs."""
+        return () if self._process is None else (self._process.pid,)
+
+    @property
+    def tokenizer(self) -> FastTokenizer:
+        """The model's tokenizer."""
+        return self._files.tokenizer
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together: what the model was made for, if the KV cache can hold it."""
+        return self._context_length
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's own Jinja chat template, or None for a base model."""
+        return self._files.chat_template
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """Texts of ``bos_token``, ``eos_token``, ``pad_token``, those the model has."""
+        return dict(self._files.special_tokens)
+
+    def load(self) -> Load:
+        """What the engine process last reported."""
+        return self._load
+
+    @abstractmethod
+    def config(self, sampling: Sampling) -> Mapping[str, Any]:
+        """What the process is told of how to choose tokens, but for the seed and the tokens that end a sequence."""
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: Sampling, n: int
+    ) -> AsyncGenerator[list[TokenOutput], None]:
+        """Generate `n` sequences; see the contract."""
+        if self._renewed is not None:
+            await self._renewed.wait()
+        process = self._process
+        if process is None:
+            raise self._down()
+        mailbox: asyncio.Queue[list[TokenOutput] | APIError] = asyncio.Queue()
+        ids = list(itertools.islice(self._ids, n))
+        for index, sequence_id in enumerate(ids):
+            self._sequences[sequence_id] = _Sequence(index, sampling, self._files, mailbox)
+        seed = secrets.randbelow(_SEED_RANGE) if sampling.seed is None else sampling.seed
+        process.send(
+            {
+                "add": ids,
+                "seeds": [(seed + index) % _SEED_RANGE for index in range(n)],
+                "prompt": list(prompt),
+                "config": self.config(sampling),
+                "end_ids": self._files.end_ids,
+                "grammar": None if sampling.grammar is None else sampling.grammar.ebnf(),
+            }
+        )
+        try:
+            unfinished = n
+            while unfinished:
+                news = await mailbox.get()
+                if isinstance(news, APIError):
+                    raise news
+                unfinished -= sum(output.finish_reason is not None for output in news)
+                yield news
+        finally:
+            self._forget(process, [sequence_id for sequence_id in ids if sequence_id in self._sequences])
+
+    async def stop(self) -> None:
+        """End everything; running generations raise `Unavailable`."""
+        self._down = lambda: Unavailable("The server is shutting down.")
+        process, self._process = self._process, None
+        self._fail_all()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+            self._supervisor = None
+        if process is not None:
+            await process.stop()
+        self._load = Load()
+
+    def _forget(self, process: EngineProcess, ids: list[int]) -> None:
+        for sequence_id in ids:
+            self._sequences.pop(sequence_id, None)
+        if ids:
+            process.send({"cancel": ids})
+
+    async def _supervise(self, process: EngineProcess) -> None:
+        """Hand out what the process reports; start another when it has broken, or is worn and nobody needs it."""
+        while True:
+            worn = await self._until_it_ends(process)
+            self._process = None
+            self._load = Load()
+            if worn:
+                self._renewed = asyncio.Event()
+            else:
+                self._down = lambda: EngineFailure("The engine broke while it worked on this request.")
+                self._fail_all()
+                self._down = lambda: Unavailable("The engine broke and is starting again.", retry_after=5)
+            try:
+                await process.stop()
+                process = self._process = await self._launch()
+            except BackendLoadError:
+                self._down = lambda: EngineFailure("The engine ended and could not be started again.")
+                return
+            finally:
+                if self._renewed is not None:
+                    self._renewed.set()
+                    self._renewed = None
+
+    async def _until_it_ends(self, process: EngineProcess) -> bool:
+        """Whether the process is left because it is worn, not because it is gone."""
+        async for report in process.reports():
+            self._load = Load(report["running"], report["cache_usage"])
+            self._distribute(process, report["outputs"])
+            if report.get("worn") and not self._sequences:
+                return True
+        return False
+
+    def _distribute(self, process: EngineProcess, outputs: list[list[Any]]) -> None:
+        """Hand what one step brought to the requests it belongs to, each in one piece."""
+        news: dict[asyncio.Queue[list[TokenOutput] | APIError], list[TokenOutput]] = {}
+        for sequence_id, tokens, logprobs, end, *ranks in outputs:
+            sequence = self._sequences.get(sequence_id)
+            if sequence is None:
+                continue  # cancelled while the step ran
+            failure = end[1:] if end is not None and end.startswith("!") else self._fault(tokens)
+            if failure:
+                sequence.mailbox.put_nowait(EngineFailure(failure))
+                self._forget(process, [sequence_id])
+                continue
+            output = sequence.take(tokens, logprobs, end, *ranks)
+            if output.finish_reason is not None:
+                del self._sequences[sequence_id]
+                if end is None:  # ended by a stop string, which the engine does not know of
+                    process.send({"cancel": [sequence_id]})
+            news.setdefault(sequence.mailbox, []).append(output)
+        for mailbox, its_outputs in news.items():
+            mailbox.put_nowait(its_outputs)
+
+    def _fault(self, tokens: Sequence[int]) -> str:
+        """What is wrong with the tokens that the engine gave, if anything is."""
+        if not tokens or (min(tokens) >= 0 and max(tokens) < self.tokenizer.size):
+            return ""
+        _log.error("the engine of %s gave a token that the model does not have: %s", self._files.path, tokens)
+        return "The engine gave a token that this model does not have."
+
+    def _fail_all(self) -> None:
+        """End what runs with the error that now stands for the engine."""
+        for mailbox in {sequence.mailbox for sequence in self._sequences.values()}:
+            mailbox.put_nowait(self._down())
+        self._sequences.clear()
+
+
+class _Sequence:
+    """One of the `n` answers to a prompt."""
+
+    def __init__(
+        self,
+        index: int,
+        sampling: Sampling,
+        files: ModelFiles,
+        mailbox: asyncio.Queue[list[TokenOutput] | APIError],
+    ) -> None:
+        self.mailbox = mailbox
+        self._index = index
+        self._sampling = sampling
+        self._files = files
+        self._stops = [stop.encode() for stop in sampling.stop if stop]
+        self._tail = b""
+        self._count = 0
+
+    def take(
+        self,
+        tokens: list[int],
+        logprobs: list[float],
+        end: Any,
+        alternatives: list[Any] | None = None,
+        prompt: list[Any] | None = None,
+    ) -> TokenOutput:
+        """Turn what the engine reports into the contract's terms."""
+        self._count += len(tokens)
+        ended_by, last = None, None
+        if end == "stop" and tokens and tokens[-1] in self._files.end_ids and not self._sampling.ignore_eos:
+            ended_by = tokens[-1]
+            if alternatives:
+                last = (logprobs[-1], alternatives[-1])
+                alternatives = alternatives[:-1]
+            tokens, logprobs = tokens[:-1], logprobs[:-1]
+        if end is None and self._stops and self._meets_stop_string(tokens):
+            end = "stop"
+        logprobs = logprobs if self._sampling.logprobs else []
+        if alternatives is None:
+            return TokenOutput(self._index, tokens, logprobs, end, ended_by=ended_by)
+        return RankedOutput(
+            self._index, tokens, logprobs, end, None, ended_by, alternatives=alternatives, prompt=prompt, end=last
+        )
+
+    def _meets_stop_string(self, tokens: list[int]) -> bool:
+        text = self._tail + self._files.tokenizer.text_bytes(tokens)
+        self._tail = text[1 - max(map(len, self._stops)) :] if max(map(len, self._stops)) > 1 else b""
+        return self._count >= self._sampling.min_tokens and any(stop in text for stop in self._stops)

@@ -1,0 +1,73 @@
+"""Conversations -> the token ids that ask a model for its next message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from specserve.backends.local.prompts import reasoning
+from specserve.backends.local.prompts.literal import Literal
+from specserve.spec.errors import UnsupportedParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from specserve.backends.local.engine import Tokenizer
+    from specserve.backends.local.prompts.chat_template import ChatTemplate
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A conversation, ready for the engine.
+
+    Attributes:
+        ids: Token ids.
+        thinking: How the answer begins, if it may begin with thoughts.
+    """
+
+    ids: list[int]
+    thinking: reasoning.Thinking | None
+
+
+class ChatPrompts:
+    """Renders conversations with a model's template and tokenises them.
+
+    Whatever the client wrote stays text: control tokens come from the template alone.
+
+    Attributes:
+        thinks: Whether the model thinks before it answers, as far as its template tells.
+        takes_effort: Whether it can be told how much.
+    """
+
+    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer) -> None:
+        self._template = template
+        self._tokenizer = tokenizer
+        self._literal = Literal(tokenizer.control_tokens)
+        self._format = reasoning.format_of(template.source)
+        self.thinks = self._format is not None
+        self.takes_effort = reasoning.takes_effort(template.variables, thinks=self.thinks)
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> ChatPrompt:
+        """Render and tokenise a conversation.
+
+        Args:
+            messages: As `messages.template_messages` makes them.
+            variables: What else the template gets to read, from the request too.
+
+        Raises:
+            UnsupportedParameter: A message has a name, and the template shows none.
+            InvalidRequest: The template refuses these messages.
+        """
+        for at, message in enumerate(messages):
+            if "name" in message and not self._template.shows_names(message["role"]):
+                raise UnsupportedParameter(
+                    "This model's chat template has no place for names.", param=f"messages[{at}].name"
+                )
+        (messages, variables), guard = self._literal.guarded((messages, variables))
+        text = self._template.render(messages, variables)
+        # The template writes the special tokens itself.
+        if guard:
+            ids = self._tokenizer.encode_guarded(text, guard)
+        else:
+            ids = self._tokenizer.encode(text, add_special_tokens=False)
+        return ChatPrompt(ids, reasoning.thinking_after(text, self._format))

@@ -1,0 +1,1 @@
+"""Tool calls: in prompts, in grammars and in what a model writes."""

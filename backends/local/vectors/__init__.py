@@ -1,0 +1,1 @@
+"""Embeddings: batches of inputs, and vectors as the contract has them."""

@@ -1,0 +1,1 @@
+"""An answer as bytes: chunks, events, whole answers."""

@@ -1,0 +1,1 @@
+"""Weights that are fetched: the embedded default models, the cache, progress."""

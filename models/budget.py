@@ -1,0 +1,121 @@
+"""How many models, and how much memory, at once: unloads the least recently used to make room for another.
+
+What a model takes is what its settings declare (`memory_mb`), or else the resident memory of its engine's processes, as
+measured now. A model without processes of its own, and with nothing declared, counts as nothing: what it takes is part
+of the server's own memory, of which no share can be told apart. The server's process itself is not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from specserve.spec.errors import BackendLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable
+
+    from specserve.models.served_model import ServedModel
+
+_MEGABYTE = 1_000_000
+
+
+def resident_memory(pids: Iterable[int]) -> int:
+    """Bytes of resident memory that processes have, those that are gone left out."""
+    import psutil
+
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_info().rss
+    return total
+
+
+class Room:
+    """Keeps the models that are in memory within the limits.
+
+    Attributes:
+        max_models: Most models in memory; 0 sets no limit.
+        max_memory_mb: Most memory that they may take, in units of 1,000,000 bytes; 0 sets no limit.
+        fixed: Whether no model may be unloaded for another. So it is at start, where what does not fit is an error.
+    """
+
+    def __init__(self, max_models: int, max_memory_mb: int, models: Callable[[], Collection[ServedModel]]) -> None:
+        self.max_models = max_models
+        self.max_memory_mb = max_memory_mb
+        self.fixed = False
+        self._models = models
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def admitted(self, model: ServedModel) -> AsyncIterator[None]:
+        """Give a model room, for others that are unloaded for it as long as that takes; it is loaded inside.
+
+        A model in use is unloaded when its requests have finished, and only if all others are in use too. Where memory
+        is limited, models are loaded one after the other and looked at then, when it is known what they take.
+
+        Raises:
+            BackendLoadError: There is no room, and no other model that could be unloaded; also at the end.
+        """
+        if self.fixed:
+            await self._make(model)
+            yield
+            await self._make(model)
+            return
+        async with self._lock:  # held while others finish: who asks for room is served in turn
+            await self._make(model)
+            if self.max_memory_mb:
+                yield
+                await self._make(model)
+                return
+        yield
+
+    async def shrink(self) -> None:
+        """Unload what nobody uses, if models have grown over the limit."""
+        async with self._lock:
+            while self._excess() > 0:
+                present = [model for model in self._models() if model.has_room]
+                idle = [model for model in present if model.state == "loaded" and not model.in_use]
+                if len(present) < 2 or not idle:
+                    return
+                await min(idle, key=lambda model: model.last_used).unload()
+
+    async def _make(self, model: ServedModel) -> None:
+        while lack := self._lack(model):
+            others = [other for other in self._models() if other.has_room and other is not model]
+            if self.fixed or not others:
+                raise BackendLoadError(lack)
+            ready = [other for other in others if other.state != "loading"]
+            if ready:
+                await min(ready, key=lambda other: (other.in_use, other.last_used)).unload()
+            else:
+                await others[0].settled()
+        model.has_room = True
+
+    def _lack(self, model: ServedModel) -> str:
+        """What there is too little of for one more model, in words; empty if there is room."""
+        others = [other for other in self._models() if other.has_room and other is not model]
+        if self.max_models and len(others) >= self.max_models:
+            return f"'max_loaded_models' is {self.max_models}, and as many models are loaded"
+        if self.max_memory_mb:
+            own = self._size(model)
+            total = own + sum(map(self._size, others))
+            if total > self.max_memory_mb * _MEGABYTE:
+                beside = f", {(total - own) / _MEGABYTE:.0f} MB are taken by others" if others else ""
+                limit = f"'max_memory_mb' is {self.max_memory_mb}"
+                return f"it takes {own / _MEGABYTE:.0f} MB{beside}, and {limit}"
+        return ""
+
+    def _excess(self) -> int:
+        present = [model for model in self._models() if model.has_room]
+        return sum(map(self._size, present)) - self.max_memory_mb * _MEGABYTE if self.max_memory_mb else 0
+
+    def _size(self, model: ServedModel) -> int:
+        """Bytes that a model takes, or, if it is not loaded, took when it was last looked at."""
+        if model.settings.memory_mb is not None:
+            return model.settings.memory_mb * _MEGABYTE
+        if pids := model.processes:
+            model.last_size = resident_memory(pids)
+        return model.last_size

@@ -1,0 +1,1 @@
+"""The command `specserve`; its subcommands are imported when they are used."""

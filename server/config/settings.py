@@ -1,0 +1,244 @@
+"""What an operator can set: one definition for the TOML file, the environment and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from specserve.backends.base import LoadPolicy, ModelSettings
+from specserve.config.model_table import ReadModel
+from specserve.config.shorthand import default_models
+from specserve.models.registry import Bounds
+
+
+def _read_key(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    key = value.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("a key must be printable ASCII without spaces, and not empty")
+    return SecretStr(key)
+
+
+def first_problem(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
+    """Where the first problem is and what it is, without the value that was given."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = problem["loc"]
+    cause = problem["ctx"]["error"] if problem["type"] == "value_error" else None
+    if isinstance(cause, ValidationError):  # of a model that was read by a validator
+        inner, why = first_problem(cause)
+        return (*where, *inner), why
+    why = str(cause) if cause is not None else problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        why = "unknown setting"
+    return where, why[:1].lower() + why[1:].replace("valid tuple", "list")
+
+
+class Settings(BaseModel):
+    """The settings of one server.
+
+    Made by hand, as in tests, they read nothing: `specserve.config.sources.load` does, from file, environment, flags.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on. `0.0.0.0` listens on every IPv4 interface.",
+        json_schema_extra={"group": "Network"},
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="Port to listen on. `0` takes a free one.",
+        json_schema_extra={"group": "Network"},
+    )
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[^/?#\s]+)*$",
+        description="Path prefix under which a proxy serves this server, such as `/llm`. The proxy strips it.",
+        json_schema_extra={"group": "Network"},
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origin whose web pages may call the API from a browser; `*` for any.",
+        json_schema_extra={"group": "Network"},
+    )
+    models: tuple[ReadModel, ...] = Field(
+        default_factory=default_models,
+        min_length=1,
+        description=(
+            "Model to serve, as `[ID=][BACKEND:]SOURCE`. With none, "
+            "`smollm2-135m-instruct` and `all-minilm-l6-v2` are served."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    chat_template: str = Field(
+        default="",
+        description=(
+            "Chat template in place of the models' own: a file, or the name of one that comes with specserve, such as "
+            "`chatml`. A `[[models]]` table may have its own `chat_template`."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    load: LoadPolicy = Field(
+        default="start",
+        description=(
+            "When models are loaded: at `start`, on the first `request`, or `manual`, by `specserve models load` "
+            "alone. A `[[models]]` table may have its own `load`."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    on_load_failure: Literal["exit", "continue"] = Field(
+        default="exit",
+        description=(
+            "What becomes of the server when a model cannot be loaded at start. With `continue` it serves the others, "
+            "and tries that one again when it is asked for."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    unload_after_seconds: float = Field(
+        default=0,
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "Unload a model after this long without a request; `0` never. A `[[models]]` table may have its own."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    max_loaded_models: int = Field(
+        default=0,
+        ge=0,
+        description="Most models loaded at once: for one more, the least recently used is unloaded. `0` sets no limit.",
+        json_schema_extra={"group": "Models"},
+    )
+    max_memory_mb: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Most memory, in units of 1,000,000 bytes, for loaded models, beside that of the server itself. "
+            "`0` sets no limit."
+        ),
+        json_schema_extra={"group": "Models"},
+    )
+    home: Path | None = Field(
+        default=None,
+        description="Directory that keeps downloaded weights. By default the user's cache directory.",
+        json_schema_extra={"group": "Models"},
+    )
+    api_keys: tuple[Annotated[SecretStr, BeforeValidator(_read_key)], ...] = Field(
+        default=(),
+        repr=False,
+        description=(
+            "Key that clients must send. With none, a server on loopback is open, "
+            "and on any other address a random key is made and printed at start."
+        ),
+        json_schema_extra={"group": "Access"},
+    )
+    admin_keys: tuple[Annotated[SecretStr, BeforeValidator(_read_key)], ...] = Field(
+        default=(),
+        repr=False,
+        description=("Key that also loads and unloads models. With none, nobody can do that over HTTP."),
+        json_schema_extra={"group": "Access"},
+    )
+    max_concurrent_requests: int = Field(
+        default=64,
+        ge=1,
+        description="Requests that one model works on at the same time.",
+        json_schema_extra={"group": "Limits"},
+    )
+    max_queued_requests: int = Field(
+        default=256,
+        ge=0,
+        description="Requests that may wait for one model. Any more are answered 429 at once.",
+        json_schema_extra={"group": "Limits"},
+    )
+    max_body_bytes: int = Field(
+        default=16 * 1024 * 1024,
+        ge=1,
+        description=(
+            "Largest request body; a larger one is answered 413. "
+            "The default, 16 MiB, holds some million tokens of text or a few images."
+        ),
+        json_schema_extra={"group": "Limits"},
+    )
+    shutdown_grace_seconds: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long running requests may go on after SIGTERM.",
+        json_schema_extra={"group": "Limits"},
+    )
+    unknown_parameters: Literal["reject", "ignore"] = Field(
+        default="reject",
+        description=(
+            "What becomes of request parameters that the API does not have: `reject` answers 400 as OpenAI does, "
+            "`ignore` drops them and says so in a response header and the log."
+        ),
+        json_schema_extra={"group": "Contract"},
+    )
+    validate_responses: bool = Field(
+        default=False,
+        description="Check every response and streamed event against the spec. For tests: it costs time.",
+        json_schema_extra={"group": "Contract"},
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="How log lines look: for people or for machines.",
+        json_schema_extra={"group": "Logging"},
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="Least level that is logged. Each request is logged at `info`.",
+        json_schema_extra={"group": "Logging"},
+    )
+
+    @property
+    def served_models(self) -> tuple[ModelSettings, ...]:
+        """The models, each with what the server's own settings say where its own do not."""
+        return tuple(
+            replace(
+                model,
+                chat_template=model.chat_template or self.chat_template,
+                load=model.load or self.load,
+                unload_after_seconds=(
+                    self.unload_after_seconds if model.unload_after_seconds is None else model.unload_after_seconds
+                ),
+            )
+            for model in self.models
+        )
+
+    @property
+    def bounds(self) -> Bounds:
+        """What holds for all models together."""
+        return Bounds(
+            max_concurrent=self.max_concurrent_requests,
+            max_queued=self.max_queued_requests,
+            max_loaded=self.max_loaded_models,
+            max_memory_mb=self.max_memory_mb,
+        )
+
+    @field_validator("models", mode="after")
+    @classmethod
+    def _ids_are_unique(cls, models: tuple[ModelSettings, ...]) -> tuple[ModelSettings, ...]:
+        ids = [model.id for model in models]
+        for place, model_id in enumerate(ids):
+            if model_id in ids[:place]:
+                why = PydanticCustomError("duplicate", f"two models have the id {model_id!r}")
+                where = InitErrorDetails(type=why, loc=(place, "id"), input=model_id)
+                raise ValidationError.from_exception_data("models", [where])
+        return models

@@ -1,0 +1,110 @@
+"""The application: every part is put together here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from connexion import AsyncApp
+from connexion.middleware.lifespan import LifespanMiddleware
+from starlette.middleware.cors import CORSMiddleware
+
+from specserve import __version__
+from specserve.config.settings import Settings
+from specserve.http.auth import AuthMiddleware, KeyRing
+from specserve.http.binding import check_bound
+from specserve.http.dispatch import HandlerMiddleware
+from specserve.http.docs_page import DocsMiddleware
+from specserve.http.errors import ErrorMiddleware
+from specserve.http.leases import LeaseMiddleware
+from specserve.http.paths import BASE_PATH, PathMiddleware
+from specserve.http.request_id import RequestIdMiddleware
+from specserve.http.resolver import HandlerResolver
+from specserve.http.shutdown import ShutdownMiddleware
+from specserve.http.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
+from specserve.models.registry import Registry
+from specserve.models.served_model import ServedModel
+from specserve.spec.document import load, operations, parameters
+from specserve.telemetry.access_log import AccessLogMiddleware
+from specserve.telemetry.logs import log_state
+
+
+def create_app(settings: Settings, registry: Registry) -> AsyncApp:
+    """Make the ASGI application of one server.
+
+    Args:
+        settings: The server's settings.
+        registry: Its models. They are loaded by the application's lifespan, if they are not loading already.
+
+    Raises:
+        UnboundOperations: The spec and the handlers do not match.
+    """
+    document = load()
+    check_bound(document)
+    app = AsyncApp(
+        __name__,
+        lifespan=partial(_lifespan, settings=settings, registry=registry, document=document),
+        middlewares=_middlewares(settings, document),
+    )
+    app.add_api(document, base_path=BASE_PATH, resolver=HandlerResolver())
+    return app
+
+
+def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
+    """The way of a request, outermost first."""
+    return [
+        RequestIdMiddleware,
+        AccessLogMiddleware,
+        ShutdownMiddleware,
+        *_cors(settings),
+        ErrorMiddleware,
+        partial(AuthMiddleware, keyring=KeyRing.from_settings(settings)),
+        partial(DocsMiddleware, document=document),
+        partial(PathMiddleware, document=document),
+        RequestValidationMiddleware,
+        *([ResponseValidationMiddleware] if settings.validate_responses else []),
+        LeaseMiddleware,
+        LifespanMiddleware,
+        HandlerMiddleware,
+    ]
+
+
+def _cors(settings: Settings) -> list[Any]:
+    if not settings.cors_origins:
+        return []
+    return [
+        partial(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER],
+        )
+    ]
+
+
+@asynccontextmanager
+async def _lifespan(
+    _app: object, *, settings: Settings, registry: Registry, document: dict[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    """Load the models, serve, unload them. What is yielded is every request's state."""
+    if registry.survives_failures:
+        registry.observe = _log_state
+    await registry.start()
+    registry.observe = _log_state  # not before: what ends the start is told once, by the one who started it
+    try:
+        yield {
+            "registry": registry,
+            "parameters": {o.operation_id: parameters(document, o.operation_id) for o in operations(document)},
+            "max_body_bytes": settings.max_body_bytes,
+            "ignore_unknown_parameters": settings.unknown_parameters == "ignore",
+            "version": __version__,
+        }
+    finally:
+        await registry.stop()
+
+
+def _log_state(model: ServedModel) -> None:
+    log_state(model.id, model.state, model.error)

@@ -1,0 +1,1 @@
+"""Logs: what the server reports about itself."""
