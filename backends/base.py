@@ -121,15 +121,30 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedEvents:
-    """Events of a stream as they shall go out, from a backend that relays or encodes them itself.
+class Accepted:
+    """Says that nothing is left for which the request itself could be refused: only the engine's answer is awaited.
 
-    Such a backend answers a request with ``stream: true`` by these in place of chunks, and keeps the contract itself:
+    A backend may yield it once, before the first chunk of a stream: when the request has been checked in full, fits the
+    context, and the engine (or an upstream, by its 2xx headers) has taken it. From then on the handler may start the
+    response while it waits for the first chunk, so a later error may reach the client as an event of the stream
+    instead of as a status. Without it the response starts with the first chunk. It means nothing in a plain answer.
+    """
+
+
+ACCEPTED = Accepted()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEvents:
+    """Events of a stream as they go out, from a backend that relays or encodes them itself.
+
+    Such a backend answers a request with ``stream: true`` with these in place of chunks, and keeps the contract itself:
     each event is ``data: JSON`` and a blank line; the usage is among them if the client asked for it, and `null` in
-    those before it. The event ``[DONE]`` is the handler's.
+    those before it (with ``continuous_usage_stats`` the usage so far). The event ``[DONE]`` is the handler's.
 
     Attributes:
-        data: One or several whole events.
+        data: One or several whole events. Also comments (``: text`` and a blank line), which keep a connection alive
+            and start the response if it has not started.
         usage: As in JSON, once it is known, whether or not the client asked for it: for the log.
     """
 
@@ -139,7 +154,7 @@ class EncodedEvents:
 
 @dataclass(frozen=True, slots=True)
 class EncodedAnswer:
-    """A whole answer as it shall go out: all that a backend yields to a request without ``stream``, if it encodes.
+    """A whole answer as it goes out: all that a backend yields to a request without ``stream``, if it encodes.
 
     Attributes:
         data: The JSON.
@@ -219,12 +234,13 @@ class Backend(ABC):
         self,
         request: CreateChatCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
         """Answer a chat request as a stream of chunks, whether or not the client asked for a stream.
 
         Obligations, for `chat` and `complete` alike:
 
-        * An error that the client caused, and an overlong prompt, is raised before the first chunk.
+        * An error that the client caused, an overlong prompt among them, is raised before the first chunk. For a stream
+          `ACCEPTED` may follow these checks, so that the client hears something while the engine reads the prompt.
         * The first chunk of each choice carries ``delta.role``; the last carries `finish_reason`, once; a stop string
           is never part of the text; text deltas are whole characters.
         * After the last choice ends, exactly one chunk with ``choices: []`` carries `usage`, always. The handler
@@ -240,7 +256,7 @@ class Backend(ABC):
         self,
         request: CreateCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents | EncodedAnswer, None]:
+    ) -> AsyncGenerator[CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
         """Answer a completion request as a stream of chunks; see `chat`. Choice ``i * n + j`` is prompt i, answer j."""
         raise OperationNotSupported("This model does not do completions.", param="model")
 

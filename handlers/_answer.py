@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from specserve.backends.base import EncodedAnswer, EncodedEvents
+from specserve.backends.base import Accepted, EncodedAnswer, EncodedEvents
 from specserve.backends.construct import encode
 from specserve.generated.models import (
     CompletionUsage,
@@ -68,7 +68,7 @@ async def served_model(request: Request, operation_id: str, body: Body) -> tuple
 async def folded(
     request: Request,
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    chunks: AsyncGenerator[Chunk | Accepted | EncodedEvents | EncodedAnswer, None],
     fold: Fold[Chunk],
 ) -> Response:
     """Answer with the fold of the chunks. A client that goes away ends the generation."""
@@ -82,7 +82,7 @@ async def folded(
 async def streamed(
     request: Request,
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    chunks: AsyncGenerator[Chunk | Accepted | EncodedEvents | EncodedAnswer, None],
     *,
     include_usage: bool,
 ) -> Response:
@@ -94,7 +94,7 @@ async def streamed(
 
 async def _fold_admitted(
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    chunks: AsyncGenerator[Chunk | Accepted | EncodedEvents | EncodedAnswer, None],
     fold: Fold[Chunk],
 ) -> BaseModel | EncodedAnswer:
     async with model.admission.slot(), aclosing(chunks):
@@ -103,14 +103,15 @@ async def _fold_admitted(
                 return item
             if isinstance(item, EncodedEvents):
                 raise TypeError("a backend gave encoded events to a request that did not ask for a stream")
-            fold.add(item)
+            if not isinstance(item, Accepted):
+                fold.add(item)
     return fold.build()
 
 
 async def _events(
     request: Request,
     model: ServedModel,
-    chunks: AsyncGenerator[Chunk | EncodedEvents | EncodedAnswer, None],
+    chunks: AsyncGenerator[Chunk | Accepted | EncodedEvents | EncodedAnswer, None],
     *,
     include_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
@@ -126,6 +127,8 @@ async def _events(
                     yield chunk.data
             elif isinstance(chunk, EncodedAnswer):
                 raise TypeError("a backend gave an encoded answer to a request for a stream")
+            elif isinstance(chunk, Accepted):
+                continue
             elif chunk.choices:
                 if include_usage:
                     chunk.usage = None

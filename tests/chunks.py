@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from specserve.backends.base import EncodedAnswer, EncodedEvents
+from specserve.backends.base import Accepted, EncodedAnswer, EncodedEvents
 from specserve.spec.sse import parse
 
 STREAM = {"stream": True, "stream_options": {"include_usage": True}}
@@ -21,6 +21,6 @@ def chunks_in(items: list[Any]) -> list[dict[str, Any]]:
             found += [orjson.loads(event.data) for event in parse(item.data)]
         elif isinstance(item, EncodedAnswer):
             found.append(orjson.loads(item.data))
-        else:
+        elif not isinstance(item, Accepted):
             found.append(item.model_dump(mode="json", exclude_unset=True))
     return [{name: value for name, value in chunk.items() if (name, value) != ("usage", None)} for chunk in found]

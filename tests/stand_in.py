@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from specserve.backends.base import Call, EncodedAnswer, EncodedEvents, ModelSettings
+from specserve.backends.base import Accepted, Call, EncodedAnswer, EncodedEvents, ModelSettings
 from specserve.backends.upstream.backend import Upstream
 from specserve.generated.models import (
     CreateChatCompletionRequest,
@@ -268,6 +268,8 @@ async def collect(backend: Upstream, items: Callable[[], Any]) -> Outcome:
     outcome = Outcome()
     try:
         async for item in items():
+            if isinstance(item, Accepted):
+                continue
             assert isinstance(item, EncodedEvents | EncodedAnswer)
             outcome.data += item.data
             outcome.usage = item.usage or outcome.usage

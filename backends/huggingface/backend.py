@@ -20,7 +20,7 @@ from specserve.spec.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from specserve.backends.base import Call, EncodedAnswer, EncodedEvents
+    from specserve.backends.base import Accepted, Call, EncodedAnswer, EncodedEvents
     from specserve.generated.models import (
         CreateChatCompletionRequest,
         CreateChatCompletionStreamResponse,
@@ -81,13 +81,13 @@ class HuggingFace(Backend):
 
     def chat(
         self, request: CreateChatCompletionRequest, call: Call
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
         """See `Backend.chat`."""
         return self._model.chat(request, call)
 
     def complete(
         self, request: CreateCompletionRequest, call: Call
-    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents | EncodedAnswer, None]:
+    ) -> AsyncGenerator[CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
         """See `Backend.complete`."""
         return self._model.complete(request, call)
 

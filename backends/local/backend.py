@@ -32,7 +32,7 @@ from specserve.spec.errors import InvalidRequest, OperationNotSupported, Unavail
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from specserve.backends.base import EncodedAnswer, EncodedEvents, ModelSettings
+    from specserve.backends.base import Accepted, EncodedAnswer, EncodedEvents, ModelSettings
     from specserve.backends.local.engine import Engine
     from specserve.backends.local.prompts.prompts import ChatPrompt
     from specserve.backends.local.tools.formats.base import ToolFormat
@@ -161,7 +161,7 @@ class LocalBackend(Backend):
         self,
         request: CreateChatCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | EncodedEvents | EncodedAnswer, None]:
+    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
         """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
         asked = plan.parameters(request, call.body)
         form = self._tool_format()
@@ -190,7 +190,7 @@ class LocalBackend(Backend):
         self,
         request: CreateCompletionRequest,
         call: Call,
-    ) -> AsyncGenerator[CreateCompletionResponse | EncodedEvents | EncodedAnswer, None]:
+    ) -> AsyncGenerator[CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
         """Continue one or several prompts; see `Backend.complete`."""
         asked = plan.parameters(request)
         prompts = await self.token_ids(asked["prompt"])
