@@ -23,7 +23,7 @@ def test_the_version_is_told():
 
 def test_help_lists_the_commands_without_importing_them():
     code = (
-        "import sys; from specserve import cli; sys.argv = ['specserve', '--help']\n"
+        "import sys; from specserve.cli import main as cli; sys.argv = ['specserve', '--help']\n"
         "try: cli.main()\nfinally: print(sorted({'pydantic', 'starlette', 'connexion'} & set(sys.modules)))"
     )
     result = specserve(code=code)
@@ -35,7 +35,7 @@ def test_help_lists_the_commands_without_importing_them():
 
 def test_help_for_serve_shows_every_setting_and_needs_no_extra():
     code = (
-        "import sys; from specserve import cli; sys.argv = ['specserve', 'serve', '--help']\n"
+        "import sys; from specserve.cli import main as cli; sys.argv = ['specserve', 'serve', '--help']\n"
         "sys.modules.update(dict.fromkeys(['starlette', 'connexion', 'uvicorn', 'structlog']))\ncli.main()"
     )
     result = specserve(code=code)
