@@ -1,7 +1,7 @@
 """The backend contract. To write a backend, this file and `errors.py` are all you need to read.
 
 A backend object serves one model. It is made by a factory, a callable ``(ModelSettings) -> Backend`` named in one row
-of the table in `registry.py` (or given in full as ``"package.module:callable"``). Making it does nothing; `start`
+of the table in `table.py` (or given in full as ``"package.module:callable"``). Making it does nothing; `start`
 loads.
 
 Everything that crosses this line is a model generated from `spec/swagger.yaml`. A request reaches a backend only after
@@ -55,7 +55,7 @@ class ModelSettings:
 
     Attributes:
         id: The name clients use in `model`; may contain ``/``.
-        backend: A row of the registry's table, or ``"package.module:callable"``.
+        backend: A row of the table in `table.py`, or ``"package.module:callable"``.
         source: What the backend loads: a path, or a scheme that it knows such as ``pypi:``. Empty if it needs none.
         owned_by: Shown in the model list.
         chat_template: A file, or a name as in `local/templates/`, to take in place of the model's own; or empty.
@@ -66,7 +66,7 @@ class ModelSettings:
         load: When it is loaded; None leaves it to the server's own setting.
         unload_after_seconds: Unload it after this long without a request; 0 never, None leaves it to the server's own
             setting.
-        memory_mb: The memory it takes, in units of 1,000,000 bytes; None has it measured. See `room.py`.
+        memory_mb: The memory it takes, in units of 1,000,000 bytes; None has it measured. See `budget.py`.
         entry: The id, with its `*`, of the entry that this is one of the models of; empty for a model of its own.
     """
 
@@ -166,7 +166,7 @@ class EncodedAnswer:
 
 
 @dataclass(frozen=True)
-class Load:
+class Activity:
     """What the engine itself says it is doing now.
 
     Attributes:
@@ -219,9 +219,9 @@ class Backend(ABC):
     async def stop(self) -> None:
         """End what still runs and give back threads and memory. May be called twice, and after a failed `start`."""
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """Tell what the engine is doing. Cheap: called for every health check."""
-        return Load()
+        return Activity()
 
     def processes(self) -> Sequence[int]:
         """The ids of the processes in which the model's engine runs, apart from the server's own.

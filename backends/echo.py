@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from specserve.backends.base import Load
+from specserve.backends.base import Activity
 from specserve.backends.construct import construct
 from specserve.backends.local.backend import LocalBackend, listed
 from specserve.backends.local.engine import Engine, RankedOutput, Tokenizer, TokenOutput
@@ -209,9 +209,9 @@ class EchoEngine(Engine):
         if self._stopping.is_set():
             raise Unavailable("This model is shutting down.")
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """See `Engine`."""
-        return Load(running=self._running)
+        return Activity(running=self._running)
 
     async def stop(self) -> None:
         """See `Engine`."""

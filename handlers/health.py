@@ -12,7 +12,7 @@ from specserve.handlers._answer import json_response
 async def get_health(request: Request) -> Response:
     """Tell the state; the counts of running generations are the engines' own."""
     models = list(request.state.registry)
-    loads = [model.doing for model in models]
+    loads = [model.activity for model in models]
     counts = ModelCounts(**{state: sum(model.state == state for model in models) for state in ModelCounts.model_fields})
     return json_response(
         HealthResponse(

@@ -33,7 +33,7 @@ def resident_memory(pids: Iterable[int]) -> int:
     return total
 
 
-class Room:
+class LoadBudget:
     """Keeps the models that are in memory within the limits.
 
     Attributes:
@@ -76,7 +76,7 @@ class Room:
         """Unload what nobody uses, if models have grown over the limit."""
         async with self._lock:
             while self._excess() > 0:
-                present = [model for model in self._models() if model.has_room]
+                present = [model for model in self._models() if model.in_budget]
                 idle = [model for model in present if model.state == "loaded" and not model.in_use]
                 if len(present) < 2 or not idle:
                     return
@@ -84,7 +84,7 @@ class Room:
 
     async def _make(self, model: ServedModel) -> None:
         while lack := self._lack(model):
-            others = [other for other in self._models() if other.has_room and other is not model]
+            others = [other for other in self._models() if other.in_budget and other is not model]
             if self.fixed or not others:
                 raise BackendLoadError(lack)
             ready = [other for other in others if other.state != "loading"]
@@ -92,11 +92,11 @@ class Room:
                 await min(ready, key=lambda other: (other.in_use, other.last_used)).unload()
             else:
                 await others[0].settled()
-        model.has_room = True
+        model.in_budget = True
 
     def _lack(self, model: ServedModel) -> str:
         """What there is too little of for one more model, in words; empty if there is room."""
-        others = [other for other in self._models() if other.has_room and other is not model]
+        others = [other for other in self._models() if other.in_budget and other is not model]
         if self.max_models and len(others) >= self.max_models:
             return f"'max_loaded_models' is {self.max_models}, and as many models are loaded"
         if self.max_memory_mb:
@@ -109,7 +109,7 @@ class Room:
         return ""
 
     def _excess(self) -> int:
-        present = [model for model in self._models() if model.has_room]
+        present = [model for model in self._models() if model.in_budget]
         return sum(map(self._size, present)) - self.max_memory_mb * _MEGABYTE if self.max_memory_mb else 0
 
     def _size(self, model: ServedModel) -> int:

@@ -28,7 +28,7 @@ class ModelError(BackendLoadError):
 
 
 @contextmanager
-def blaming(model: ModelSettings) -> Iterator[None]:
+def attributing_errors_to(model: ModelSettings) -> Iterator[None]:
     """Say of what is wrong in here that it is wrong with this model."""
     try:
         yield
@@ -36,7 +36,7 @@ def blaming(model: ModelSettings) -> Iterator[None]:
         raise ModelError(model, error) from error
 
 
-def apart(entries: Iterable[ModelSettings]) -> tuple[list[ModelSettings], list[ModelSettings]]:
+def split_patterns(entries: Iterable[ModelSettings]) -> tuple[list[ModelSettings], list[ModelSettings]]:
     """Those that are named, and those that stand for many."""
     entries = list(entries)
     return [model for model in entries if not is_pattern(model)], [model for model in entries if is_pattern(model)]
@@ -48,7 +48,7 @@ def check(pattern: ModelSettings, make: Make) -> Backend:
     Raises:
         ModelError: They are wrong.
     """
-    with blaming(pattern):
+    with attributing_errors_to(pattern):
         check_names(pattern)
         Defaults(pattern.defaults, pattern.limits.max_output_tokens)
         return make(pattern)
@@ -81,7 +81,7 @@ async def find(
 async def _listed(pattern: ModelSettings, make: Make, explain: Explain) -> Sequence[ModelSettings] | ModelError:
     try:
         backend = check(pattern, make)
-        with blaming(pattern):
+        with attributing_errors_to(pattern):
             try:
                 return await backend.expand()
             except ImportError as error:

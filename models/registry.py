@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from specserve.backends.base import ModelSettings
 from specserve.backends.patterns import check_names, with_free_names
 from specserve.backends.table import backend_factory, explain_import, make_backend
-from specserve.models.budget import Room
-from specserve.models.entries import ModelError, apart, blaming, check, find
+from specserve.models.budget import LoadBudget
+from specserve.models.entries import ModelError, attributing_errors_to, check, find, split_patterns
 from specserve.models.served_model import ServedModel
 from specserve.spec.errors import BackendLoadError, ModelNotFound, Unavailable
 
@@ -34,7 +34,7 @@ class Bounds:
         max_concurrent: Requests in work at once of a model whose settings do not say.
         max_queued: Requests that may wait for a model whose settings do not say.
         max_loaded: Most models in memory; 0 sets no limit.
-        max_memory_mb: Most memory for models; 0 sets no limit. See `room.py`.
+        max_memory_mb: Most memory for models; 0 sets no limit. See `budget.py`.
     """
 
     max_concurrent: int = 64
@@ -72,17 +72,17 @@ class Registry:
             ModelError: A backend is unknown, or a model's settings are wrong.
         """
         bounds = bounds or Bounds()
-        named, self._patterns = apart(models)
+        named, self._patterns = split_patterns(models)
         for pattern in self._patterns:
             check(pattern, make_backend)
         self._models = self._make(named, bounds)
         self._names = _by_name(self._models)
         self._bounds = bounds
-        self._room = Room(bounds.max_loaded, bounds.max_memory_mb, lambda: [*self, *self._retiring])
+        self._budget = LoadBudget(bounds.max_loaded, bounds.max_memory_mb, lambda: [*self, *self._retiring])
         self._retiring: set[ServedModel] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
-        self.observe: Callable[[ServedModel], None] = _look_away
+        self.listeners: list[Callable[[ServedModel], None]] = []  # told of each change of a model's state
         self.survives_failures = False
 
     def __iter__(self) -> Iterator[ServedModel]:
@@ -121,13 +121,13 @@ class Registry:
         await self._starting
 
     async def _start(self) -> None:
-        self._room.fixed = True
+        self._budget.fixed = True
         try:
             await _all([*map(self._load, self._loaded_at_start()), self._start_found()])
         except BaseException:
             await self._close()
             raise
-        self._room.fixed = False
+        self._budget.fixed = False
         self._do(self._watch_memory())
 
     async def _start_found(self) -> None:
@@ -196,7 +196,7 @@ class Registry:
         Raises:
             ModelError: As for the constructor, or a list of models cannot be had; nothing has changed then.
         """
-        named, patterns = apart(models)
+        named, patterns = split_patterns(models)
         found, missing = await self._find(patterns)
         if missing:
             raise next(iter(missing.values()))
@@ -208,7 +208,7 @@ class Registry:
                 now[model_id] = old
         names = _by_name(now)
         self._models, self._names, self._bounds, self._patterns = now, names, bounds, patterns
-        self._room.max_models, self._room.max_memory_mb = bounds.max_loaded, bounds.max_memory_mb
+        self._budget.max_models, self._budget.max_memory_mb = bounds.max_loaded, bounds.max_memory_mb
         for model in set(before.values()) - set(now.values()):
             self._retiring.add(model)
             self._do(self._retire(model))
@@ -226,13 +226,15 @@ class Registry:
         self._retiring.discard(model)
 
     async def _load_later(self, model: ServedModel) -> None:
-        with contextlib.suppress(Unavailable, ModelNotFound):  # it is in the model's state, and was told to `observe`
+        with contextlib.suppress(
+            Unavailable, ModelNotFound
+        ):  # it is in the model's state, and was told to the listeners
             await model.load()
 
     async def _watch_memory(self) -> None:
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-            await self._room.shrink()
+            await self._budget.shrink()
 
     def _do(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -248,31 +250,30 @@ class Registry:
         for settings in models:
             if settings.id in made:
                 raise ModelError(settings, BackendLoadError("two models have this id", key=("id",)))
-            with blaming(settings):
+            with attributing_errors_to(settings):
                 check_names(settings)
                 factory = backend_factory(settings.backend)
                 made[settings.id] = ServedModel(settings, factory, self, bounds.max_concurrent, bounds.max_queued)
         _by_name(made)
         return made
 
-    # What models ask of their owner: see `served_model.Owner`.
+    # What models ask of their host: see `served_model.LifecycleHost`.
 
-    def room(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
+    def within_budget(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
         """The context to load a model in."""
-        return self._room.admitted(model)
+        return self._budget.admitted(model)
 
     def changed(self, model: ServedModel) -> None:
-        """Pass on that a model is in another state; that nobody can be told must not keep it from being so."""
-        with contextlib.suppress(Exception):
-            self.observe(model)
+        """Pass on that a model is in another state. A listener that fails changes nothing about that."""
+        for listener in self.listeners:
+            try:
+                listener(model)
+            except Exception:  # noqa: BLE001  whatever a listener raises, the model is in its new state
+                _log.exception("a listener failed on the state of model %r", model.id)
 
     def explain(self, model: ServedModel, error: Exception) -> Exception:
         """Say what to do about a library that is missing."""
         return explain_import(model.settings.backend, error) if isinstance(error, ImportError) else error
-
-
-def _look_away(model: ServedModel) -> None:
-    """Observe nothing."""
 
 
 async def _all(works: Iterable[Coroutine[None, None, None]]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from specserve.backends.base import Load
+from specserve.backends.base import Activity
 from specserve.models.admission import Admission
 from specserve.models.defaults import Defaults
 from specserve.spec.errors import BackendLoadError, ModelNotFound, Overloaded, Unavailable
@@ -39,11 +39,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds after which a request has a failed load tried again; each failure doubles them."""
 
 
-class Owner(Protocol):
+class LifecycleHost(Protocol):
     """What a model asks of the registry that it belongs to."""
 
-    def room(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
-        """The context to load the model in; see `Room.admitted`."""
+    def within_budget(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
+        """The context to load the model in; see `LoadBudget.admitted`."""
 
     def changed(self, model: ServedModel) -> None:
         """Be told that the model is in another state."""
@@ -59,7 +59,7 @@ class ServedModel:
         self,
         settings: ModelSettings,
         factory: Callable[[ModelSettings], Backend],
-        owner: Owner,
+        host: LifecycleHost,
         max_concurrent: int,
         max_queued: int,
     ) -> None:
@@ -68,7 +68,7 @@ class ServedModel:
         Args:
             settings: What the operator said of it.
             factory: Makes its backend, now and for each time that it is loaded again.
-            owner: The registry.
+            host: The registry.
             max_concurrent: Requests in work at once, if the settings do not say.
             max_queued: Requests that may wait, if the settings do not say.
 
@@ -79,10 +79,10 @@ class ServedModel:
         self.created = int(time.time())
         self.capabilities: Capabilities | None = None
         self.error: Exception | None = None
-        self.has_room = False
+        self.in_budget = False
         self.last_used = 0.0
         self.last_size = 0
-        self._owner = owner
+        self._host = host
         self.defaults = Defaults(settings.defaults, settings.limits.max_output_tokens)
         self._factory = factory
         self._unused: Backend | None = factory(settings)
@@ -93,11 +93,11 @@ class ServedModel:
         self._no_lease = asyncio.Event()
         self._no_lease.set()
         self._waiting = 0
-        self._gone: Callable[[], APIError] | None = None
+        self._refusal: Callable[[], APIError] | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
         self._idle: asyncio.TimerHandle | None = None
-        self.admission = Admission(*self._doors(max_concurrent, max_queued))
+        self.admission = Admission(*self._admission_limits(max_concurrent, max_queued))
 
     # ------------------------------------------------------------------------------------------------ what it is
 
@@ -123,9 +123,9 @@ class ServedModel:
         return self._backend
 
     @property
-    def doing(self) -> Load:
+    def activity(self) -> Activity:
         """What its engine is doing now; nothing if it is not loaded."""
-        return self._backend.load() if self._backend and self._state in _USABLE else Load()
+        return self._backend.activity() if self._backend and self._state in _USABLE else Activity()
 
     @property
     def processes(self) -> Sequence[int]:
@@ -160,7 +160,7 @@ class ServedModel:
 
     def try_lease(self) -> bool:
         """Take a lease if that needs no waiting."""
-        if self._state != "loaded" or self._gone is not None:
+        if self._state != "loaded" or self._refusal is not None:
             return False
         self._take()
         return True
@@ -174,14 +174,14 @@ class ServedModel:
             ModelNotFound: It was taken out of the configuration.
         """
         while self._state == "unloading":
-            self._refuse_if_gone()
+            self._check_served()
             if self.settings.load == "manual":
                 self._refuse_unloaded()
             await self._wait()
         self._take()
         try:
             while self._state not in _USABLE:
-                self._refuse_if_gone()
+                self._check_served()
                 if self._state != "loading":
                     self._load_for_request()
                 await self._wait()
@@ -218,9 +218,9 @@ class ServedModel:
             raise Unavailable(f"The model could not be loaded: {self.load_error}")
         raise Unavailable("The model is not loaded; it is loaded by the server's operator only.")
 
-    def _refuse_if_gone(self) -> None:
-        if self._gone is not None:
-            raise self._gone()
+    def _check_served(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal()
 
     async def _wait(self) -> None:
         """Wait, as a request, for the end of what the model is doing now."""
@@ -243,12 +243,12 @@ class ServedModel:
         """
         while self._state == "unloading":
             await self.settled()
-        self._refuse_if_gone()
+        self._check_served()
         if self._state in {"unloaded", "failed"}:
             self._begin("loading", self._load())
         if self._state == "loading":
             await self.settled()
-        self._refuse_if_gone()
+        self._check_served()
         if self.load_error is not None:
             raise Unavailable(f"The model could not be loaded: {self.load_error}")
 
@@ -263,12 +263,12 @@ class ServedModel:
 
     async def retire(self) -> None:
         """Unload it as `unload` does, and never load it again: it is served no more."""
-        self._gone = partial(ModelNotFound, "The requested model does not exist.", param="model")
+        self._refusal = partial(ModelNotFound, "The requested model does not exist.", param="model")
         await self.unload()
 
     async def close(self) -> None:
         """Unload it at once, whoever uses it: the server stops."""
-        self._gone = partial(Unavailable, "The server is shutting down.", retry_after=5)
+        self._refusal = partial(Unavailable, "The server is shutting down.", retry_after=5)
         if self._idle is not None:
             self._idle.cancel()
         if self._transition is not None and not self._transition.done():
@@ -289,18 +289,18 @@ class ServedModel:
     def _enter(self, state: ModelState) -> None:
         if state != self._state:
             self._state = state
-            self._owner.changed(self)
+            self._host.changed(self)
 
     async def _load(self) -> None:
         try:
-            async with self._owner.room(self):
+            async with self._host.within_budget(self):
                 backend = self._unused or self._factory(self.settings)
                 self._unused, self._backend = None, backend
                 await backend.start()
                 self.defaults.check(backend.capabilities)
                 self._check_context(backend.capabilities)
         except Exception as error:  # noqa: BLE001  whatever a backend raises, the server stays up and tells the cause
-            self.error = self._owner.explain(self, error)
+            self.error = self._host.explain(self, error)
             await self._give_back()
             self._retry_at = time.monotonic() + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
@@ -325,7 +325,7 @@ class ServedModel:
                 await backend.stop()
             except Exception:  # noqa: BLE001  whatever it raises, it is given up
                 _log.exception("the backend of model %r failed to stop", self.id)
-        self.has_room = False
+        self.in_budget = False
 
     def _check_context(self, capabilities: Capabilities) -> None:
         limit = self.settings.limits.context_length
@@ -361,10 +361,10 @@ class ServedModel:
         self.settings, self.defaults = other.settings, other.defaults
         if self._backend is not None and self._state in _USABLE:
             self.capabilities = self._limited(self._backend.capabilities)
-        self.admission.resize(*self._doors(max_concurrent, max_queued))
+        self.admission.resize(*self._admission_limits(max_concurrent, max_queued))
         self._watch_idleness()
 
-    def _doors(self, max_concurrent: int, max_queued: int) -> tuple[int, int]:
+    def _admission_limits(self, max_concurrent: int, max_queued: int) -> tuple[int, int]:
         limits = self.settings.limits
         concurrent, queued = limits.max_concurrent_requests, limits.max_queued_requests
         return concurrent or max_concurrent, max_queued if queued is None else queued

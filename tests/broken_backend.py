@@ -2,7 +2,7 @@
 
 import asyncio
 
-from specserve.backends.base import Backend, Capabilities, Load
+from specserve.backends.base import Activity, Backend, Capabilities
 from specserve.generated.models import (
     ChatCompletionStreamChoice,
     ChatCompletionStreamResponseDelta,
@@ -25,8 +25,8 @@ class Broken(Backend):
     async def stop(self):
         pass
 
-    def load(self):
-        return Load(running=self.running)
+    def activity(self):
+        return Activity(running=self.running)
 
     async def chat(self, request, call):
         how = request.messages[-1].content

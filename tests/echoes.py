@@ -45,7 +45,7 @@ def chat(*texts: str, options: dict[str, Any] | None = None, **parameters: Any) 
     async def run() -> list[dict[str, Any]]:
         async with echo(**(options or {})) as backend:
             chunks = [chunk async for chunk in backend.chat(chat_request(*texts, **parameters), CALL)]
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
             return chunks_in(chunks)
 
     return asyncio.run(run())
@@ -57,7 +57,7 @@ def complete(prompt: Any, options: dict[str, Any] | None = None, **parameters: A
         request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompt} | stream | parameters)
         async with echo(**(options or {})) as backend:
             chunks = [chunk async for chunk in backend.complete(request, CALL)]
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
             return chunks_in(chunks)
 
     return asyncio.run(run())

@@ -67,7 +67,7 @@ async def until(met: Callable[[], bool], seconds: float = 60) -> None:
 
 
 async def idle(engine: OpenVINOEngine) -> None:
-    await until(lambda: engine.load().running == 0)
+    await until(lambda: engine.activity().running == 0)
 
 
 async def begun(engine: OpenVINOEngine, question: str = POEM, n: int = 1) -> AsyncGenerator[list[TokenOutput], None]:

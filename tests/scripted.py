@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chunks import STREAM, chunks_in
 
-from specserve.backends.base import Call, Capabilities, Load, ModelSettings
+from specserve.backends.base import Activity, Call, Capabilities, ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Engine, Sampling, Tokenizer, TokenOutput
 from specserve.generated.models import CreateChatCompletionRequest
@@ -58,8 +58,8 @@ class Script(Engine):
             await asyncio.sleep(0)
             yield step
 
-    def load(self) -> Load:
-        return Load()
+    def activity(self) -> Activity:
+        return Activity()
 
     async def stop(self) -> None:
         pass

@@ -285,7 +285,7 @@ def ask(answer: Answer, *, operation: Any = chat, options: Mapping[str, Any] | N
     async def run() -> Outcome:
         async with standing_in(answer) as seen, relaying(seen, max_retries=0, **(options or {})) as backend:
             outcome: Outcome = await operation(backend, **body)
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
             return outcome
 
     return asyncio.run(run())

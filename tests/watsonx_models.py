@@ -69,7 +69,7 @@ def ask(cloud: Cloud, what: Any, *arguments: Any, source: str = CHAT, options: A
             try:
                 return await what(backend, *arguments, **parameters)
             finally:
-                assert backend.load().running == 0
+                assert backend.activity().running == 0
 
     return asyncio.run(go())
 

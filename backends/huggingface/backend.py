@@ -7,7 +7,7 @@ import importlib
 import threading
 from typing import TYPE_CHECKING
 
-from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
+from specserve.backends.base import Activity, Backend, Capabilities, ModelSettings
 from specserve.backends.huggingface import source
 from specserve.backends.huggingface.embeddings import HuggingFaceEmbeddings
 from specserve.backends.huggingface.options import HuggingFaceOptions
@@ -71,9 +71,9 @@ class HuggingFace(Backend):
         if self._inner is not None:
             await self._inner.stop()
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """What the engine says; nothing before it is open."""
-        return Load() if self._inner is None else self._inner.load()
+        return Activity() if self._inner is None else self._inner.activity()
 
     def processes(self) -> Sequence[int]:
         """The engine's process."""

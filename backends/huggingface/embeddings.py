@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.huggingface.order import LIBRARY, order
-from specserve.backends.local.process.worker_process import EngineProcess, Prepared
+from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
 from specserve.backends.local.vectors.embeddings import Encoder, LocalEmbeddings
 from specserve.spec.errors import BackendLoadError, EngineFailure
 
@@ -26,7 +26,7 @@ class _Encoder(Encoder):
     """The process of one embedding model, which is started again if it dies."""
 
     def __init__(
-        self, process: EngineProcess, launch: Callable[[], Awaitable[EngineProcess]], context_length: int | None
+        self, process: WorkerProcess, launch: Callable[[], Awaitable[WorkerProcess]], context_length: int | None
     ) -> None:
         from tokenizers import Tokenizer
 
@@ -38,7 +38,7 @@ class _Encoder(Encoder):
         self._tokenizer = Tokenizer.from_str(about["tokenizer"])
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._process: EngineProcess | None = process
+        self._process: WorkerProcess | None = process
         self._launch = launch
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -101,8 +101,8 @@ class HuggingFaceEmbeddings(LocalEmbeddings):
         """Let the process open the model."""
         described = order(self._path, self._options, "embeddings")
 
-        async def launch() -> EngineProcess:
-            return await EngineProcess.start(described, self._prepared.take(), LIBRARY)
+        async def launch() -> WorkerProcess:
+            return await WorkerProcess.start(described, self._prepared.take(), LIBRARY)
 
         process = await launch()
         try:

@@ -80,9 +80,9 @@ class PagedRunner:
     @property
     def idle(self) -> bool:
         """Whether it holds nothing, and will not before something is added."""
-        return not self._choosers and not self.load()[0]
+        return not self._choosers and not self.activity()[0]
 
-    def load(self) -> tuple[int, float]:
+    def activity(self) -> tuple[int, float]:
         """Sequences that the manager holds, running and waiting, and the share of its cache that they take."""
         scheduler = self._manager.batch_processor.scheduler
         active = list(scheduler.active_requests.values())

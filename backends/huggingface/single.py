@@ -55,7 +55,7 @@ class SingleRunner:
         """Whether it holds nothing."""
         return not self._sequences
 
-    def load(self) -> tuple[int, float]:
+    def activity(self) -> tuple[int, float]:
         """Sequences, running and waiting, and the share of the cache in use, which nobody limits."""
         return len(self._sequences), 0.0
 

@@ -12,7 +12,7 @@ from specserve.backends.huggingface.order import LIBRARY, order
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Sampling
 from specserve.backends.local.process.engine import FEATURES, ProcessEngine
-from specserve.backends.local.process.worker_process import EngineProcess, Prepared
+from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
 from specserve.backends.local.tokens.fast_tokenizer import tokenizer_from_json, tokenizer_from_text
 from specserve.backends.local.tokens.model_files import ModelFiles, read_directory, read_gguf
 from specserve.backends.local.tokens.vocabulary import described
@@ -55,7 +55,7 @@ class HuggingFaceText(LocalBackend):
     async def open_engine(self) -> HuggingFaceEngine:
         """Let the process open the model, and read the model's files."""
         told = order(self._path, self._options, "text")
-        first = await EngineProcess.start(told, self._prepared.take(), LIBRARY)
+        first = await WorkerProcess.start(told, self._prepared.take(), LIBRARY)
         try:
             files = await asyncio.to_thread(self._files, first.ready.get("tokenizer"))
         except BaseException:
@@ -64,8 +64,8 @@ class HuggingFaceText(LocalBackend):
         vocabulary = {"vocabulary": described(files.tokenizer)}
         first.send(vocabulary)
 
-        async def launch() -> EngineProcess:
-            process = await EngineProcess.start(told, self._prepared.take(), LIBRARY)
+        async def launch() -> WorkerProcess:
+            process = await WorkerProcess.start(told, self._prepared.take(), LIBRARY)
             process.send(vocabulary)
             return process
 
@@ -91,5 +91,5 @@ class HuggingFaceText(LocalBackend):
         return read_directory(path, custom, options.context_length)
 
 
-async def _done(process: EngineProcess) -> EngineProcess:
+async def _done(process: WorkerProcess) -> WorkerProcess:
     return process

@@ -73,7 +73,7 @@ class TextWorker:
                 self._score()
             self._release()
             self._runner.step()
-            self._tell_load()
+            self._tell_activity()
 
     def _take_requests(self) -> bool:
         """Take all that has come, and wait if there is nothing else to do."""
@@ -176,15 +176,15 @@ class TextWorker:
             if (tokens or end) and sequence_id in self._held_back:
                 self._begun.put(sequence_id)
                 self._inbox.put({})  # to be looked at now
-        self._send(outputs, self._runner.load())
+        self._send(outputs, self._runner.activity())
 
-    def _tell_load(self) -> None:
+    def _tell_activity(self) -> None:
         """Tell what is held, if that has changed since the last step."""
-        load = self._runner.load()
-        if load != self._told and not load[0]:
-            self._send([], load)
+        activity = self._runner.activity()
+        if activity != self._told and not activity[0]:
+            self._send([], activity)
 
-    def _send(self, outputs: list[Any], load: tuple[int, float]) -> None:
+    def _send(self, outputs: list[Any], activity: tuple[int, float]) -> None:
         with self._writing:
-            self._told = load
-            send(self._replies, {"outputs": outputs, "running": load[0], "cache_usage": load[1]})
+            self._told = activity
+            send(self._replies, {"outputs": outputs, "running": activity[0], "cache_usage": activity[1]})

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from specserve.backends.base import Backend, Call, Capabilities, Load
+from specserve.backends.base import Activity, Backend, Call, Capabilities
 from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.chat_template import ChatTemplate
 from specserve.backends.local.prompts.messages import template_messages
@@ -153,9 +153,9 @@ class LocalBackend(Backend):
             operations["createChatCompletion"] = chat - _COMPLETION_ONLY
         return Capabilities(operations, context_length=self.context_length)
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """What the engine says; nothing before it is open."""
-        return Load() if self._engine is None else self._engine.load()
+        return Activity() if self._engine is None else self._engine.activity()
 
     async def chat(
         self,

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from specserve.backends.base import Load
+from specserve.backends.base import Activity
 from specserve.backends.local.grammars.grammar import Grammar
 
 
@@ -180,7 +180,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """What the engine is doing now, by its own count."""
 
     @abstractmethod

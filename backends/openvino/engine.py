@@ -11,7 +11,7 @@ from specserve.backends.openvino.scorer import Scorer, ranked
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from specserve.backends.local.process.worker_process import EngineProcess
+    from specserve.backends.local.process.worker_process import WorkerProcess
     from specserve.backends.local.tokens.model_files import ModelFiles
 
 _LEAST_TOP_P = 1e-6  # the engine refuses 0 and for min_p 1, which mean much the same: only the likeliest
@@ -28,7 +28,7 @@ class OpenVINOEngine(ProcessEngine):
         scorer: Ranks tokens for those who ask.
     """
 
-    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[EngineProcess]], scorer: Scorer) -> None:
+    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[WorkerProcess]], scorer: Scorer) -> None:
         super().__init__(files, launch)
         self._scorer = scorer
 

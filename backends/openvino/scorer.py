@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from specserve.backends.local.engine import Alternatives, RankedOutput, Sampling, TokenOutput
-from specserve.backends.local.process.worker_process import EngineProcess, Spawned
+from specserve.backends.local.process.worker_process import Spawned, WorkerProcess
 from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Unavailable
 
 _MODULE = "specserve.backends.openvino.scorer_worker"
@@ -19,13 +19,13 @@ _News = tuple[int, list[Ranked]] | list[TokenOutput] | Exception
 """Ranks of one sequence's tokens, or what the engine brought, or what went wrong with either."""
 
 
-async def launch_scorer(folder: str, threads: int | None) -> EngineProcess:
+async def launch_scorer(folder: str, threads: int | None) -> WorkerProcess:
     """Start a process that has the model of a folder open.
 
     Raises:
         BackendLoadError: It cannot be opened.
     """
-    return await EngineProcess.start({"model": folder, "threads": threads}, Spawned(_MODULE), "OpenVINO")
+    return await WorkerProcess.start({"model": folder, "threads": threads}, Spawned(_MODULE), "OpenVINO")
 
 
 class Scorer:
@@ -34,10 +34,10 @@ class Scorer:
     Costs nothing before the first is opened; then a process, which stays, and which is started again if it dies.
     """
 
-    def __init__(self, launch: Callable[[], Awaitable[EngineProcess]]) -> None:
+    def __init__(self, launch: Callable[[], Awaitable[WorkerProcess]]) -> None:
         self._launch = launch
         self._launching = asyncio.Lock()
-        self._process: EngineProcess | None = None
+        self._process: WorkerProcess | None = None
         self._reader: asyncio.Task[None] | None = None
         self._stopped = False
         self._ids = itertools.count(1)
@@ -71,13 +71,13 @@ class Scorer:
         if process is not None:
             await process.stop()
 
-    def forget(self, process: EngineProcess, ids: list[int]) -> None:
+    def forget(self, process: WorkerProcess, ids: list[int]) -> None:
         """Close texts."""
         for text_id in ids:
             self._routes.pop(text_id, None)
         process.send({"close": ids})
 
-    async def _running(self) -> EngineProcess:
+    async def _running(self) -> WorkerProcess:
         async with self._launching:
             if self._process is None:
                 try:
@@ -91,7 +91,7 @@ class Scorer:
                 self._reader = asyncio.create_task(self._read(process))
             return self._process
 
-    async def _read(self, process: EngineProcess) -> None:
+    async def _read(self, process: WorkerProcess) -> None:
         async for report in process.reports():
             if "broken" in report:
                 route = self._routes.get(report["broken"])
@@ -116,7 +116,7 @@ class Scorer:
 class Texts:
     """Open continuations of one prompt."""
 
-    def __init__(self, scorer: Scorer, process: EngineProcess, ids: list[int]) -> None:
+    def __init__(self, scorer: Scorer, process: WorkerProcess, ids: list[int]) -> None:
         self._scorer = scorer
         self._process = process
         self._ids = ids

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.process.engine import FEATURES
-from specserve.backends.local.process.worker_process import EngineProcess, Prepared
+from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
 from specserve.backends.local.tokens.model_files import ModelFiles
 from specserve.backends.local.tokens.vocabulary import described
 from specserve.backends.openvino.adapters import Adapter
@@ -57,8 +57,8 @@ class OpenVINOText(LocalBackend):
             self.features -= {"top_logprobs"}  # the scorer reads the model without them
         order = self._order(files, adapters)
 
-        def launch() -> Coroutine[Any, Any, EngineProcess]:
-            return EngineProcess.start(order, self._prepared.take(), "OpenVINO")
+        def launch() -> Coroutine[Any, Any, WorkerProcess]:
+            return WorkerProcess.start(order, self._prepared.take(), "OpenVINO")
 
         folder = str(order["save_to"] or order["model"])
         scorer = Scorer(lambda: launch_scorer(folder, self._options.num_threads))

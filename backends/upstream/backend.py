@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
-from specserve.backends.base import Backend, Call, Capabilities, EncodedAnswer, Load
+from specserve.backends.base import Activity, Backend, Call, Capabilities, EncodedAnswer
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import STAR, check_pattern, is_pattern, matched, one_of
 from specserve.backends.upstream import answer
@@ -133,9 +133,9 @@ class Upstream(Backend):
         if client is not None:
             await client.close()
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """The requests that upstreams work on for us."""
-        return Load(running=self._pool.running if self._pool is not None else 0)
+        return Activity(running=self._pool.running if self._pool is not None else 0)
 
     def chat(self, request: CreateChatCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
         """Relay a chat request; see `Backend.chat`. The extension `prompt` becomes a message."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from specserve.backends.base import Backend, Capabilities, Load
+from specserve.backends.base import Activity, Backend, Capabilities
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import check_pattern, matched, one_of
 from specserve.backends.watsonx import chat, completions, embeddings, specs
@@ -118,9 +118,9 @@ class Watsonx(Backend):
         if account is not None:
             await account.leave()
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """Requests that IBM is working on."""
-        return Load(running=self._running)
+        return Activity(running=self._running)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -90,10 +90,13 @@ async def _lifespan(
     _app: object, *, settings: Settings, registry: Registry, document: dict[str, Any]
 ) -> AsyncIterator[dict[str, Any]]:
     """Load the models, serve, unload them. What is yielded is every request's state."""
+    # Not before the start, unless the server survives a model that fails: what ends the start is told once, by the
+    # one who started it.
     if registry.survives_failures:
-        registry.observe = _log_state
+        registry.listeners.append(_log_state)
     await registry.start()
-    registry.observe = _log_state  # not before: what ends the start is told once, by the one who started it
+    if not registry.survives_failures:
+        registry.listeners.append(_log_state)
     try:
         yield {
             "registry": registry,

@@ -110,7 +110,7 @@ def test_a_stop_string_frees_the_engine_at_once() -> None:
             async with asyncio.timeout(60):
                 chunks = [chunk async for chunk in backend.chat(request, CALL)]
             assert chunks[-1].usage is not None
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
 
     asyncio.run(run())
 
@@ -215,9 +215,9 @@ def test_closing_a_completion_stops_the_engine(prompts: str | list[str]) -> None
             request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompts, "n": 2, **STREAM})
             chunks = backend.complete(request, CALL)
             await anext(chunks)
-            assert backend.load().running == 2 * len([prompts] if isinstance(prompts, str) else prompts)
+            assert backend.activity().running == 2 * len([prompts] if isinstance(prompts, str) else prompts)
             await chunks.aclose()
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
 
     asyncio.run(run())
 
@@ -226,7 +226,7 @@ def test_closing_before_the_first_chunk_starts_nothing() -> None:
     async def run() -> None:
         async with echo() as backend:
             await backend.chat(chat_request("abc"), CALL).aclose()
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
 
     asyncio.run(run())
 
@@ -238,11 +238,11 @@ def test_cancelling_the_wait_for_the_first_chunk_stops_the_engine(prompts: str |
             request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompts})
             waiting = asyncio.ensure_future(anext(backend.complete(request, CALL)))
             await asyncio.sleep(0.02)
-            assert backend.load().running > 0
+            assert backend.activity().running > 0
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
 
     asyncio.run(run())
 

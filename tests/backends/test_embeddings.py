@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from specserve.backends.base import Load, ModelSettings
+from specserve.backends.base import Activity, ModelSettings
 from specserve.backends.local.vectors.batching import Work, take_batch
 from specserve.backends.openvino import bert
 from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
@@ -188,11 +188,11 @@ def test_a_request_that_goes_away_stops_between_batches(embedder: Embedder, monk
         request = CreateEmbeddingRequest(model="minilm", input=[words(200)] * 400)
         task = asyncio.create_task(embedder.backend.embed(request))
         await asyncio.to_thread(begun.wait, 60)
-        assert embedder.backend.load() == Load(running=1)
+        assert embedder.backend.activity() == Activity(running=1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert embedder.backend.load() == Load(running=0)
+        assert embedder.backend.activity() == Activity(running=0)
         await asyncio.sleep(0.5)
 
     embedder.runner.run(go_away())
@@ -380,7 +380,7 @@ def test_an_engine_that_fails_fails_the_request_and_serves_the_next(
         patch.setattr(embedder.backend._loaded(), "_request", Broken())
         with pytest.raises(EngineFailure):
             embedder.ask(["a", words(200)])
-    assert embedder.backend.load() == Load(running=0)
+    assert embedder.backend.activity() == Activity(running=0)
     assert len(embedder.vectors("a")[0]) == 384
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from chunks import STREAM, chunks_in
 
-from specserve.backends.base import Call, Load, ModelSettings
+from specserve.backends.base import Activity, Call, ModelSettings
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Engine, Sampling, Tokenizer, TokenOutput
 from specserve.generated.models import CreateChatCompletionRequest, CreateCompletionRequest
@@ -59,8 +59,8 @@ class Script(Engine):
         finally:
             self.running -= n
 
-    def load(self) -> Load:
-        return Load(running=self.running)
+    def activity(self) -> Activity:
+        return Activity(running=self.running)
 
     async def stop(self) -> None:
         pass

@@ -193,15 +193,15 @@ def test_closing_a_generation_frees_it_at_once_and_harms_no_other(engine: OpenVI
     async def cut_off() -> None:
         unharmed = await begun(engine)
         doomed = [await begun(engine, f"Tell me about the number {i}.", n=2) for i in range(10)]
-        held = engine.load()
+        held = engine.activity()
         assert held.running >= 11
         for generation in doomed:
             await generation.aclose()
-        await until(lambda: engine.load().running == 1)
-        assert engine.load().cache_usage < held.cache_usage / 2
+        await until(lambda: engine.activity().running == 1)
+        assert engine.activity().cache_usage < held.cache_usage / 2
         await unharmed.aclose()
         await idle(engine)
-        assert engine.load().cache_usage == 0
+        assert engine.activity().cache_usage == 0
 
     run(cut_off())
 

@@ -184,7 +184,7 @@ def test_a_request_that_is_cancelled_leaves_nothing_behind(engine: OpenVINOEngin
         await asyncio.wait([waiting])
         assert not engine._scorer._routes
         async with asyncio.timeout(60):
-            while engine.load().running:
+            while engine.activity().running:
                 await asyncio.sleep(0.01)
 
     run(leave())

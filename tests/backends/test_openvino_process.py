@@ -56,7 +56,7 @@ def test_a_worn_engine_is_replaced_and_who_comes_meanwhile_waits(gguf: Path) -> 
         engine = await open_engine(gguf)
         pids = {engine.pids}
         running = asyncio.ensure_future(ask(engine, PARIS))
-        while not engine.load().running:
+        while not engine.activity().running:
             await asyncio.sleep(0.01)
         worn = b'{"outputs": [], "running": 1, "cache_usage": 0.1, "worn": true}\n'
         engine._process._stdout.feed_data(worn)

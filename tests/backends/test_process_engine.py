@@ -8,7 +8,7 @@ from scripted import Bytes
 
 from specserve.backends.local.engine import Sampling
 from specserve.backends.local.process.engine import ProcessEngine
-from specserve.backends.local.process.worker_process import EngineProcess, Prepared, Spawned
+from specserve.backends.local.process.worker_process import Prepared, Spawned, WorkerProcess
 from specserve.backends.local.tokens.model_files import ModelFiles
 from specserve.spec.errors import APIError, EngineFailure
 
@@ -21,7 +21,7 @@ class Parrot(ProcessEngine):
 
 
 async def launch():
-    return await EngineProcess.start({"model": "parrot"}, Spawned("parroting_engine"), "Nothing")
+    return await WorkerProcess.start({"model": "parrot"}, Spawned("parroting_engine"), "Nothing")
 
 
 @pytest.mark.parametrize("stop", [(), ("never",)])

@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 import torch
 
-from specserve.backends.base import Load, ModelSettings
+from specserve.backends.base import Activity, ModelSettings
 from specserve.backends.huggingface import open_model
 from specserve.backends.local.engine import Sampling
 
@@ -227,7 +227,7 @@ def test_two_hundred_cancelled_requests_leave_nothing_behind(opened, run):
         await asyncio.sleep(0)
         for generation in generations:  # every other one before its first step
             await generation.aclose()
-        await until(lambda: opened.engine.load() == Load(0, 0.0))
+        await until(lambda: opened.engine.activity() == Activity(0, 0.0))
 
     async def rounds():
         await cancel(50)
@@ -236,7 +236,7 @@ def test_two_hundred_cancelled_requests_leave_nothing_behind(opened, run):
         for _ in range(4):
             await cancel(50)
         await unharmed
-        await until(lambda: opened.engine.load() == Load(0, 0.0))
+        await until(lambda: opened.engine.activity() == Activity(0, 0.0))
         return settled, unharmed.result()
 
     settled, unharmed = run(rounds())
@@ -255,11 +255,11 @@ def test_the_engine_holds_pages_while_it_generates_and_none_afterwards(opened, r
     async def watch():
         generation = opened.engine.generate(PROMPT, Sampling(max_tokens=300, ignore_eos=True), 2)
         async for _ in generation:
-            if opened.engine.load().running == 2:
+            if opened.engine.activity().running == 2:
                 break
-        held = opened.engine.load()
+        held = opened.engine.activity()
         await generation.aclose()
-        await until(lambda: opened.engine.load() == Load(0, 0.0))
+        await until(lambda: opened.engine.activity() == Activity(0, 0.0))
         return held
 
     held = run(watch())

@@ -25,14 +25,14 @@ import secrets
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.base import Load
+from specserve.backends.base import Activity
 from specserve.backends.local.engine import Engine, RankedOutput, Sampling, TokenOutput
 from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from specserve.backends.local.process.worker_process import EngineProcess
+    from specserve.backends.local.process.worker_process import WorkerProcess
     from specserve.backends.local.tokens.fast_tokenizer import FastTokenizer
     from specserve.backends.local.tokens.model_files import ModelFiles
 
@@ -65,7 +65,7 @@ _log = logging.getLogger("specserve.engine")
 class ProcessEngine(Engine):
     """One model in one engine process, which is started again if it dies."""
 
-    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[EngineProcess]]) -> None:
+    def __init__(self, files: ModelFiles, launch: Callable[[], Awaitable[WorkerProcess]]) -> None:
         """Prepare an engine; `start` starts it.
 
         Args:
@@ -75,15 +75,15 @@ class ProcessEngine(Engine):
         self._files = files
         self._context_length = files.context_length
         self._launch = launch
-        self._process: EngineProcess | None = None
+        self._process: WorkerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._renewed: asyncio.Event | None = None  # while a worn process is replaced, on purpose
         self._down: Callable[[], APIError] = lambda: Unavailable("The model is not loaded.")
         self._ids = itertools.count(1)
         self._sequences: dict[int, _Sequence] = {}
-        self._load = Load()
+        self._activity = Activity()
 
-    async def start(self, launched: Awaitable[EngineProcess] | None = None) -> None:
+    async def start(self, launched: Awaitable[WorkerProcess] | None = None) -> None:
         """Open the model.
 
         Args:
@@ -124,9 +124,9 @@ class ProcessEngine(Engine):
         """Texts of ``bos_token``, ``eos_token``, ``pad_token``, those the model has."""
         return dict(self._files.special_tokens)
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """What the engine process last reported."""
-        return self._load
+        return self._activity
 
     @abstractmethod
     def config(self, sampling: Sampling) -> Mapping[str, Any]:
@@ -179,20 +179,20 @@ class ProcessEngine(Engine):
             self._supervisor = None
         if process is not None:
             await process.stop()
-        self._load = Load()
+        self._activity = Activity()
 
-    def _forget(self, process: EngineProcess, ids: list[int]) -> None:
+    def _forget(self, process: WorkerProcess, ids: list[int]) -> None:
         for sequence_id in ids:
             self._sequences.pop(sequence_id, None)
         if ids:
             process.send({"cancel": ids})
 
-    async def _supervise(self, process: EngineProcess) -> None:
+    async def _supervise(self, process: WorkerProcess) -> None:
         """Hand out what the process reports; start another when it has broken, or is worn and nobody needs it."""
         while True:
             worn = await self._until_it_ends(process)
             self._process = None
-            self._load = Load()
+            self._activity = Activity()
             if worn:
                 self._renewed = asyncio.Event()
             else:
@@ -210,16 +210,16 @@ class ProcessEngine(Engine):
                     self._renewed.set()
                     self._renewed = None
 
-    async def _until_it_ends(self, process: EngineProcess) -> bool:
+    async def _until_it_ends(self, process: WorkerProcess) -> bool:
         """Whether the process is left because it is worn, not because it is gone."""
         async for report in process.reports():
-            self._load = Load(report["running"], report["cache_usage"])
+            self._activity = Activity(report["running"], report["cache_usage"])
             self._distribute(process, report["outputs"])
             if report.get("worn") and not self._sequences:
                 return True
         return False
 
-    def _distribute(self, process: EngineProcess, outputs: list[list[Any]]) -> None:
+    def _distribute(self, process: WorkerProcess, outputs: list[list[Any]]) -> None:
         """Hand what one step brought to the requests it belongs to, each in one piece."""
         news: dict[asyncio.Queue[list[TokenOutput] | APIError], list[TokenOutput]] = {}
         for sequence_id, tokens, logprobs, end, *ranks in outputs:

@@ -63,7 +63,7 @@ class Prepared:
             spawned.end()
 
 
-class EngineProcess:
+class WorkerProcess:
     """A running engine. Bound to the event loop that started it.
 
     Attributes:
@@ -82,7 +82,7 @@ class EngineProcess:
         self.ready: dict[str, Any] = {}
 
     @classmethod
-    async def start(cls, order: Mapping[str, object], spawned: Spawned, library: str) -> EngineProcess:
+    async def start(cls, order: Mapping[str, object], spawned: Spawned, library: str) -> WorkerProcess:
         """Wait until a process that was just started has opened its model.
 
         Args:
@@ -112,7 +112,7 @@ class EngineProcess:
         raise BackendLoadError(f"{library} cannot open {order['model']}: {why}")
 
     @classmethod
-    async def _connect(cls, popen: subprocess.Popen[bytes]) -> EngineProcess:
+    async def _connect(cls, popen: subprocess.Popen[bytes]) -> WorkerProcess:
         loop = asyncio.get_running_loop()
         stdout = asyncio.StreamReader(limit=_LONGEST_LINE)
         pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), popen.stdout)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from specserve.backends.base import Backend, Capabilities, Load, ModelSettings
+from specserve.backends.base import Activity, Backend, Capabilities, ModelSettings
 from specserve.backends.construct import construct
 from specserve.backends.local.vectors.batching import Batcher, Format, Row, Vector
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse, Embedding, EmbeddingUsage
@@ -112,9 +112,9 @@ class LocalEmbeddings(Backend):
         if threads is not None:
             await asyncio.to_thread(threads.shutdown)
 
-    def load(self) -> Load:
+    def activity(self) -> Activity:
         """Requests in work."""
-        return Load(running=self._running)
+        return Activity(running=self._running)
 
     async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
         """Embed every input, in order."""

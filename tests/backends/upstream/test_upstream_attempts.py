@@ -233,11 +233,11 @@ def test_a_client_that_leaves_closes_the_connection_to_the_upstream(streams):
 
             readers = [asyncio.create_task(read()) for _ in range(200)]
             assert await until(lambda: len(seen.requests) == 200), len(seen.requests)
-            assert backend.load().running == 200
+            assert backend.activity().running == 200
             for reader in readers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
-            assert backend.load().running == 0
+            assert backend.activity().running == 0
             # The one that is left was opened by the probe at start, and waits for the next request.
             assert await until(lambda: seen.open <= 1), seen.open
 

@@ -213,7 +213,7 @@ def test_before_the_start_and_after_the_end_the_model_is_not_there():
     with pytest.raises(Unavailable):
         backend.chat(chat_request(), CALL)
     asyncio.run(backend.stop())
-    assert backend.load().running == 0
+    assert backend.activity().running == 0
 
 
 def test_the_kinds_of_repairs_are_words():

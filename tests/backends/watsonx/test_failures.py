@@ -248,9 +248,9 @@ def test_a_client_that_leaves_closes_the_connection():
                 chunks = backend.chat(chat_request("geese " * 2000, stream=True), CALL)
                 for _ in range(3):
                     await anext(chunks)
-                assert backend.load().running == cloud.working == 1
+                assert backend.activity().running == cloud.working == 1
                 await chunks.aclose()
-                assert backend.load().running == 0
+                assert backend.activity().running == 0
                 async with asyncio.timeout(60):
                     while cloud.working:
                         await asyncio.sleep(0.02)
@@ -263,7 +263,7 @@ def test_a_client_that_leaves_closes_the_connection():
                         await asyncio.sleep(0.02)
                 task.cancel()
                 await asyncio.wait([task])
-                assert backend.load().running == 0
+                assert backend.activity().running == 0
                 cloud.answer_delay = 0
                 assert content(await chat(backend)) == "Hello there"
 
