@@ -226,9 +226,7 @@ class Registry:
         self._retiring.discard(model)
 
     async def _load_later(self, model: ServedModel) -> None:
-        with contextlib.suppress(
-            Unavailable, ModelNotFound
-        ):  # it is in the model's state, and was told to the listeners
+        with contextlib.suppress(Unavailable, ModelNotFound):  # the model's state says it, and its listeners know
             await model.load()
 
     async def _watch_memory(self) -> None:
