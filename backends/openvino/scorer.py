@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -15,8 +17,10 @@ from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Una
 _MODULE = "specserve.backends.openvino.scorer_worker"
 
 Ranked = tuple[float, Alternatives]
-_News = tuple[int, list[Ranked]] | list[TokenOutput] | Exception
-"""Ranks of one sequence's tokens, or what the engine brought, or what went wrong with either."""
+_News = tuple[int, list[Ranked]] | list[TokenOutput] | Exception | None
+"""Ranks of one sequence's tokens, what the engine brought, what went wrong with either, or the engine's end."""
+
+_log = logging.getLogger("specserve.engine")
 
 
 async def launch_scorer(folder: str, threads: int | None) -> WorkerProcess:
@@ -92,20 +96,28 @@ class Scorer:
             return self._process
 
     async def _read(self, process: WorkerProcess) -> None:
-        async for report in process.reports():
-            if "broken" in report:
-                route = self._routes.get(report["broken"])
-                if route is not None:
-                    route[0].put_nowait(EngineFailure(report["why"]))
-                continue
-            text_id, ranks = report["ranks"]
-            route = self._routes.get(text_id)
-            if route is not None:
-                mailbox, index = route
-                mailbox.put_nowait((index, [(own, list(zip(ids, others, strict=True))) for own, ids, others in ranks]))
-        self._process = None
+        """Hand out what the process reports. However that ends, the open texts fail and the process is stopped."""
+        try:
+            async for report in process.reports():
+                self._route(report)
+        except Exception:  # noqa: BLE001 - a report that cannot be read: nothing that follows it can be trusted
+            _log.exception("the scorer sent a report that cannot be read; it is ended, and started again when needed")
+        if self._process is process:
+            self._process = None
         self._fail_all(EngineFailure("The scorer broke while it worked on this request."))
         await process.stop()
+
+    def _route(self, report: dict[str, Any]) -> None:
+        if "broken" in report:
+            route = self._routes.get(report["broken"])
+            if route is not None:
+                route[0].put_nowait(EngineFailure(report["why"]))
+            return
+        text_id, ranks = report["ranks"]
+        route = self._routes.get(text_id)
+        if route is not None:
+            mailbox, index = route
+            mailbox.put_nowait((index, [(own, list(zip(ids, others, strict=True))) for own, ids, others in ranks]))
 
     def _fail_all(self, error: APIError) -> None:
         for mailbox in {mailbox for mailbox, _ in self._routes.values()}:
@@ -144,11 +156,11 @@ async def ranked(
     mailbox: asyncio.Queue[_News] = asyncio.Queue()
     pump = asyncio.create_task(_pump(outputs, mailbox))
     texts = None
+    early: deque[list[TokenOutput] | None] = deque()  # what the engine brought before the prompt was ranked, in order
     try:
         texts = await scorer.open(mailbox, prompt, n, rank_prompt=sampling.rank_prompt)
         if sampling.rank_prompt:
             ranks: list[Ranked] = []
-            early = []
             while len(ranks) < len(prompt) - 1:
                 news = await mailbox.get()
                 if isinstance(news, Exception):
@@ -158,13 +170,15 @@ async def ranked(
                 else:
                     early.append(news)
             yield [RankedOutput(0, [], [], prompt=ranks)]
-            for news in early:
-                mailbox.put_nowait(news)
         waiting = [_Waiting(index) for index in range(n)]
         while not all(sequence.finished for sequence in waiting):
-            news = await mailbox.get()
+            news = early.popleft() if early else await mailbox.get()
             if isinstance(news, Exception):
                 raise news
+            if news is None:
+                if not all(sequence.ended for sequence in waiting):
+                    raise EngineFailure("The engine stopped before the answer was finished.")
+                continue
             if isinstance(news, tuple):
                 yield [waiting[news[0]].take(news[1])]
                 continue
@@ -188,6 +202,7 @@ async def _pump(outputs: AsyncGenerator[list[TokenOutput], None], mailbox: async
         async with aclosing(outputs):
             async for news in outputs:
                 mailbox.put_nowait(news)
+        mailbox.put_nowait(None)
     except Exception as error:  # noqa: BLE001 - it is raised again where the mailbox is read
         mailbox.put_nowait(error)
 
@@ -203,18 +218,29 @@ class _Waiting:
         self._cached: int | None = None
         self.finished = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has brought all of the sequence."""
+        return self._end is not None
+
     def expect(self, output: TokenOutput) -> list[TokenOutput]:
         """Take what the engine brought; returns the sequence's end if nothing of it waits."""
         self._tokens += output.token_ids
         if output.ended_by is not None:
             self._tokens.append(output.ended_by)
             self._ended_by = output.ended_by
-        self._end = output.finish_reason
+        self._end = output.finish_reason or self._end
         self._cached = output.cached_tokens if output.cached_tokens is not None else self._cached
         return [self.take([])] if self._end and not self._tokens else []
 
     def take(self, ranks: list[Ranked]) -> TokenOutput:
-        """Match ranks with the tokens they belong to."""
+        """Match ranks with the tokens they belong to.
+
+        Raises:
+            EngineFailure: There are more ranks than tokens.
+        """
+        if len(ranks) > len(self._tokens):
+            raise EngineFailure("The scorer ranked tokens that it was not given.")
         tokens, self._tokens = self._tokens[: len(ranks)], self._tokens[len(ranks) :]
         end = self._end if not self._tokens else None
         self.finished = end is not None

@@ -1,5 +1,8 @@
 """What evaluations do: a context and its continuation sent as a prompt, scored, with a token more than they want."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from servers import CHAT
 
@@ -56,3 +59,24 @@ def test_the_best_of_several_answers_are_the_likeliest_by_token(default):
     assert (first["index"], second["index"]) == (0, 1)
     assert {first["text"], second["text"]} <= {choice["text"] for choice in every["choices"]}
     assert mean(first) >= mean(second) - 0.5  # a stop string's own tokens count too, and are not shown
+
+
+def test_a_scored_prompt_and_its_answer_keep_their_order_while_others_run(default):
+    def streamed(prompt):
+        body = {"model": CHAT, "prompt": prompt, "max_tokens": 24, "temperature": 0, "echo": True, "logprobs": 1}
+        with default.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer:
+            lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: {")]
+        return [choice for line in lines for choice in json.loads(line)["choices"]]
+
+    prompts = [f"{CONTEXT} {'very ' * times}far from" for times in (0, 3, 9, 27)]
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(streamed, prompts))
+    for prompt, choices in zip(prompts, answers, strict=True):
+        text = "".join(choice["text"] for choice in choices)
+        tokens = [token for choice in choices if choice["logprobs"] for token in choice["logprobs"]["tokens"]]
+        values = [value for choice in choices if choice["logprobs"] for value in choice["logprobs"]["token_logprobs"]]
+        assert text.startswith(prompt)
+        assert "".join(tokens).removesuffix("<|im_end|>") == text
+        again = scored(default, text, max_tokens=0)["logprobs"]
+        if again["tokens"] == tokens:  # else its own text is cut into other tokens when it is a prompt
+            assert values[1:] == pytest.approx(again["token_logprobs"][1:], abs=1e-4)
