@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from specserve.backends.base import Call
 from specserve.generated.models import CreateChatCompletionRequest
-from specserve.handlers._answer import folded, served_model, streamed
-from specserve.handlers._fold import ChatFold
+from specserve.handlers._delivery.fold import ChatFold
+from specserve.handlers._delivery.model import served_model
+from specserve.handlers._delivery.plain import folded
+from specserve.handlers._delivery.stream import EventStream
 
 
 async def create_chat_completion(request: Request, body: CreateChatCompletionRequest) -> Response:
@@ -21,5 +23,5 @@ async def create_chat_completion(request: Request, body: CreateChatCompletionReq
     chunks = model.backend.chat(body, call)
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return await streamed(request, model, chunks, include_usage=include_usage)
+        return EventStream(request, model, chunks, include_usage=include_usage)
     return await folded(request, model, chunks, ChatFold())

@@ -10,8 +10,10 @@ from starlette.responses import Response
 
 from specserve.backends.base import Call
 from specserve.generated.models import CreateCompletionRequest
-from specserve.handlers._answer import folded, served_model, streamed
-from specserve.handlers._fold import CompletionFold
+from specserve.handlers._delivery.fold import CompletionFold
+from specserve.handlers._delivery.model import served_model
+from specserve.handlers._delivery.plain import folded
+from specserve.handlers._delivery.stream import EventStream
 
 
 async def create_completion(request: Request, body: CreateCompletionRequest) -> Response:
@@ -21,5 +23,5 @@ async def create_completion(request: Request, body: CreateCompletionRequest) -> 
     chunks = model.backend.complete(body, call)
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return await streamed(request, model, chunks, include_usage=include_usage)
+        return EventStream(request, model, chunks, include_usage=include_usage)
     return await folded(request, model, chunks, CompletionFold())

@@ -7,8 +7,10 @@ from starlette.responses import Response
 
 from specserve.backends.base import EncodedAnswer
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
-from specserve.handlers._answer import encoded_response, json_response, note, served_model
-from specserve.handlers._sse import until_disconnect
+from specserve.handlers._delivery.log_fields import note
+from specserve.handlers._delivery.model import served_model
+from specserve.handlers._delivery.plain import encoded_response, json_response
+from specserve.handlers._delivery.watching import until_disconnect
 from specserve.models.served_model import ServedModel
 
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from specserve.generated.models import HealthResponse, ModelCounts
-from specserve.handlers._answer import json_response
+from specserve.handlers._delivery.plain import json_response
 
 
 async def get_health(request: Request) -> Response:

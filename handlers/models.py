@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from specserve.generated.models import ListModelsResponse, Model, ModelCapabilities
-from specserve.handlers._answer import json_response, note
+from specserve.handlers._delivery.log_fields import note
+from specserve.handlers._delivery.plain import json_response
 from specserve.models.served_model import ServedModel
 from specserve.spec.errors import PermissionDenied
 

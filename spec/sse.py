@@ -1,4 +1,4 @@
-"""An incremental parser of event streams, as the WHATWG HTML standard describes them (section 9.2)."""
+"""Event streams, as the WHATWG HTML standard describes them (section 9.2): how to write them, and how to read them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LINE_END = re.compile(r"[\r\n]")
+
+_LINE_ENDS = re.compile(rb"\r\n|\r|\n")
+
+BEFORE, AFTER = b"data: ", b"\n\n"
+"""What stands before and after the data of one line, in an event without a name."""
+
+DONE = b"data: [DONE]\n\n"
+"""The event that ends a stream of the API."""
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """Write one event.
+
+    Args:
+        data: Its data; one line, as in all JSON that an encoder wrote without indentation, or several.
+        name: Its type; none for ``message``.
+    """
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(_LINE_ENDS.split(data))
+    written = BEFORE + data + AFTER
+    return b"event: " + name.encode() + b"\n" + written if name else written
+
+
+def comment(text: str) -> bytes:
+    """Write a comment of one line, which readers skip: it keeps a connection alive."""
+    return b": " + text.encode() + b"\n\n"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from specserve.backends.base import Activity, Backend, Call, Capabilities
+from specserve.backends.base import ACCEPTED, Activity, Backend, Call, Capabilities
 from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.chat_template import ChatTemplate
 from specserve.backends.local.prompts.messages import template_messages
@@ -168,7 +168,8 @@ class LocalBackend(Backend):
         # A model that never learned to call does not know when to stop: it repeats itself, unless asked for more.
         unasked = not ("parallel_tool_calls" in request.model_fields_set and asked["parallel_tool_calls"])
         tools = read_tools(asked, one_required=unasked and not form.taught)
-        generation = Generation(self.engine, await self._plan_chat(asked, tools, form))
+        planned = await self._plan_chat(asked, tools, form)
+        generation = Generation(self.engine, planned)
         if tools is None and not asked["stream"]:
             yield self._chat_answers.encoded(call, await whole(generation), generation.usage())
             return
@@ -181,9 +182,11 @@ class LocalBackend(Backend):
         include_usage = _include_usage(asked)
         stencils = self._chat_events[include_usage] if tools is None else None
         events = Events(chunks, call, stencils, include_usage=include_usage)
+        if planned.jobs[0].sampling.grammar is None:  # else the engine may still refuse the grammar
+            yield ACCEPTED
         async with aclosing(generation.steps()) as steps:
             async for deltas in steps:
-                yield events.gained(deltas)
+                yield events.gained(deltas) if deltas else ACCEPTED
         yield events.usage(generation.usage())
 
     async def complete(
@@ -202,9 +205,10 @@ class LocalBackend(Backend):
         chunks = CompletionChunks(call, self.settings.id, self._spelling)
         include_usage = _include_usage(asked)
         events = Events(chunks, call, self._completion_events[include_usage], include_usage=include_usage)
+        yield ACCEPTED
         async with aclosing(generation.steps()) as steps:
             async for deltas in steps:
-                yield events.gained(deltas)
+                yield events.gained(deltas) if deltas else ACCEPTED
         yield events.usage(generation.usage())
 
     async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:

@@ -174,7 +174,8 @@ class Engine(ABC):
     ) -> AsyncGenerator[list[TokenOutput], None]:
         """Generate `n` sequences; yields what is new after each engine step that brought something.
 
-        Several steps that are ready together may come in one list, each output in its place.
+        Several steps that are ready together may come in one list, each output in its place. An empty list may come
+        first: the engine has taken the request, its grammar included, and will not refuse it any more.
         Closing the generator stops all its sequences within one step and frees their KV cache. Ends when all `n` have a
         `finish_reason`. Raises `EngineFailure` if the engine broke, `Unavailable` if it is shutting down.
         """

@@ -176,6 +176,16 @@ class Settings(BaseModel):
         ),
         json_schema_extra={"group": "Limits"},
     )
+    stream_keep_alive_seconds: float = Field(
+        default=10,
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "Seconds of silence after which a comment goes out in a stream, headers first if nothing has gone out yet, "
+            "so that no proxy or client gives up while the model reads a long prompt. `0` sends none."
+        ),
+        json_schema_extra={"group": "Limits"},
+    )
     shutdown_grace_seconds: float = Field(
         default=30,
         ge=0,

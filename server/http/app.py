@@ -103,6 +103,7 @@ async def _lifespan(
             "parameters": {o.operation_id: parameters(document, o.operation_id) for o in operations(document)},
             "max_body_bytes": settings.max_body_bytes,
             "ignore_unknown_parameters": settings.unknown_parameters == "ignore",
+            "stream_keep_alive_seconds": settings.stream_keep_alive_seconds,
             "version": __version__,
         }
     finally:

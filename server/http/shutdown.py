@@ -6,9 +6,9 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from specserve.handlers._sse import event
 from specserve.http.errors import error_response
 from specserve.spec.errors import Unavailable
+from specserve.spec.sse import event
 
 
 class ShutdownMiddleware:

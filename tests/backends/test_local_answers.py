@@ -10,7 +10,7 @@ import pytest
 from chunks import STREAM, chunks_in
 from scripted import Bytes, Script, Scripted, out
 
-from specserve.backends.base import Call, EncodedAnswer
+from specserve.backends.base import ACCEPTED, Call, EncodedAnswer, EncodedEvents
 from specserve.backends.construct import encode
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import RankedOutput, TokenOutput
@@ -20,7 +20,7 @@ from specserve.generated.models import (
     CreateCompletionRequest,
     CreateCompletionResponse,
 )
-from specserve.handlers._fold import ChatFold, CompletionFold
+from specserve.handlers._delivery.fold import ChatFold, CompletionFold
 
 THINKING = "{% for m in messages %}{{ m.content }}{% endfor %}{% if '</think>' %}<think>{% endif %}"
 MARKED = Bytes({"<think>": 1, "</think>": 2})
@@ -103,3 +103,16 @@ def test_the_name_of_a_model_may_look_like_a_hole() -> None:
             self.settings = replace(self.settings, id='100%% (id)b "%(id)b"')
 
     assert check(Odd, Script(lambda _: [[out("x", "stop")]]))["model"] == '100%% (id)b "%(id)b"'
+
+
+class Bound(Scripted):
+    features = frozenset({"response_format"})
+
+
+@pytest.mark.parametrize(("kind", "planned"), [("text", [ACCEPTED]), ("json_object", [])])
+def test_a_stream_that_is_held_to_a_grammar_is_accepted_when_the_engine_says_so(kind: str, planned: list[Any]) -> None:
+    """The engine compiles the grammar, and may refuse it; by an empty list it says that it has taken the request."""
+    items = asked(Bound(Script(lambda _: [[], [out("{}", "stop")]])), stream=True, response_format={"type": kind})
+    at = len(planned) + 1
+    assert items[:at] == [*planned, ACCEPTED]
+    assert [isinstance(item, EncodedEvents) for item in items[at:]] == [True, True]

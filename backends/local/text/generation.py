@@ -44,7 +44,10 @@ class Generation:
         self._cached: dict[int, int] = {}
 
     def steps(self) -> AsyncGenerator[list[Delta], None]:
-        """What the choices gained, step by step. Closing it stops the engine's work for this request."""
+        """What the choices gained, step by step; nothing, once, if the engine says that it has taken the request.
+
+        Closing it stops the engine's work for this request.
+        """
         sources = [self._best(at, self._run(at, job)) for at, job in enumerate(self._plan.jobs)]
         return sources[0] if len(sources) == 1 else _merged(sources)
 
@@ -79,6 +82,9 @@ class Generation:
         sampling = job.sampling if self._plan.thinking is None else replace(job.sampling, stop=())
         async with aclosing(self._engine.generate(job.prompt, sampling, len(answers))) as outputs:
             async for step in outputs:
+                if not step:
+                    yield []
+                    continue
                 deltas = []
                 if echoed:
                     if isinstance(step[0], RankedOutput):

@@ -1,0 +1,1 @@
+"""What handlers share: finding the model, and sending its answer whole or as a stream."""
