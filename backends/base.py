@@ -12,7 +12,7 @@ that it did not declare, except hints and values that mean "off".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,6 +50,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class WorkerSettings:
+    """What holds for the processes of its own that a backend may start.
+
+    Attributes:
+        silence_seconds: A process that says nothing for so long, and does not compute either, is killed and started
+            again; 0 never.
+        environment: Names of environment variables, or patterns such as ``ACME_*``, that such a process gets beside
+            those that libraries of engines are known to read.
+    """
+
+    silence_seconds: float = 30
+    environment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """One model as the operator described it.
 
@@ -68,6 +83,7 @@ class ModelSettings:
             setting.
         memory_mb: The memory it takes, in units of 1,000,000 bytes; None has it measured. See `budget.py`.
         entry: The id, with its `*`, of the entry that this is one of the models of; empty for a model of its own.
+        workers: What holds for processes that the backend starts.
     """
 
     id: str
@@ -83,6 +99,7 @@ class ModelSettings:
     unload_after_seconds: float | None = None
     memory_mb: int | None = None
     entry: str = ""
+    workers: WorkerSettings = WorkerSettings()
 
 
 @dataclass(frozen=True)
@@ -188,6 +205,8 @@ class Backend(ABC):
 
     def __init__(self, settings: ModelSettings) -> None:
         self.settings = settings
+        self.on_outage: Callable[[], None] = lambda: None
+        """To be called whenever what `outage` says has changed. Set before `start` by the one who calls it."""
 
     @property
     @abstractmethod
@@ -222,6 +241,13 @@ class Backend(ABC):
     def activity(self) -> Activity:
         """Tell what the engine is doing. Cheap: called for every health check."""
         return Activity()
+
+    def outage(self) -> str | None:
+        """Why a model that was started can answer nothing just now, in words for clients; None if it can.
+
+        For a backend that mends itself, as by starting its engine again. Its requests fail meanwhile.
+        """
+        return None
 
     def processes(self) -> Sequence[int]:
         """The ids of the processes in which the model's engine runs, apart from the server's own.

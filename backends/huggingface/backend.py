@@ -38,7 +38,7 @@ class HuggingFace(Backend):
         super().__init__(settings)
         self._options = parse_options(HuggingFaceOptions, settings.options)
         source.check(settings.source)
-        self._prepared = Prepared(WORKER)
+        self._prepared = Prepared(WORKER, settings.workers)
         self._inner: HuggingFaceText | HuggingFaceEmbeddings | None = None
 
     @property
@@ -63,6 +63,7 @@ class HuggingFace(Backend):
             raise
         kind = HuggingFaceEmbeddings if source.makes_embeddings(path) else HuggingFaceText
         self._inner = kind(self.settings, self._options, path, self._prepared)
+        self._inner.on_outage = self.on_outage
         await self._inner.start()
 
     async def stop(self) -> None:
@@ -74,6 +75,10 @@ class HuggingFace(Backend):
     def activity(self) -> Activity:
         """What the engine says; nothing before it is open."""
         return Activity() if self._inner is None else self._inner.activity()
+
+    def outage(self) -> str | None:
+        """What the engine says of itself."""
+        return None if self._inner is None else self._inner.outage()
 
     def processes(self) -> Sequence[int]:
         """The engine's process."""

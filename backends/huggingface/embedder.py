@@ -1,8 +1,8 @@
 """Serves one embedding model in the engine's process.
 
 Ready, it tells ``"context_length"``, ``"positions"`` (the longest input that it can read at all), ``"dimensions"``,
-``"vocabulary"`` and ``"tokenizer"``. Then one batch at a time: in ``{"rows": [[token ids], ...]}``, out ``{"vectors":
-[base64 of little-endian float32, ...]}`` or ``{"failed": why}``.
+``"vocabulary"`` and ``"tokenizer"``. Then batches: in ``{"id": any, "rows": [[token ids], ...]}``, out
+``{"id": the same, "vectors": [base64 of little-endian float32, ...]}`` or ``{"id": the same, "failed": why}``.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class Embedder:
             try:
                 vectors = [_written(row) for row in self._embed(message)]
             except Exception as error:  # noqa: BLE001 - goes to the requests
-                send(self._replies, {"failed": short(error)})
+                send(self._replies, {"id": message["id"], "failed": short(error)})
             else:
-                send(self._replies, {"vectors": vectors})
+                send(self._replies, {"id": message["id"], "vectors": vectors})
 
     def _embed(self, message: dict[str, Any]) -> torch.Tensor:
         import torch

@@ -5,13 +5,15 @@ from __future__ import annotations
 import array
 import asyncio
 import base64
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.huggingface.order import LIBRARY, order
+from specserve.backends.local.process.supervisor import Supervisor
 from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
 from specserve.backends.local.vectors.embeddings import Encoder, LocalEmbeddings
-from specserve.spec.errors import BackendLoadError, EngineFailure
+from specserve.spec.errors import APIError, BackendLoadError, EngineFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +28,11 @@ class _Encoder(Encoder):
     """The process of one embedding model, which is started again if it dies."""
 
     def __init__(
-        self, process: WorkerProcess, launch: Callable[[], Awaitable[WorkerProcess]], context_length: int | None
+        self,
+        name: str,
+        process: WorkerProcess,
+        launch: Callable[[], Awaitable[WorkerProcess]],
+        context_length: int | None,
     ) -> None:
         from tokenizers import Tokenizer
 
@@ -38,37 +44,51 @@ class _Encoder(Encoder):
         self._tokenizer = Tokenizer.from_str(about["tokenizer"])
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._process: WorkerProcess | None = process
-        self._launch = launch
+        self._ids = itertools.count(1)
+        self._batches: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self.supervisor = Supervisor(
+            f"the engine of {name}",
+            launch,
+            on_report=self._take_report,
+            on_loss=self._fail_all,
+            has_work=lambda: bool(self._batches),
+        )
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     async def embed(self, rows: list[tuple[Row, Format]]) -> list[Vector]:
-        if self._process is None:
-            try:
-                self._process = await self._launch()
-            except BackendLoadError as error:
-                raise EngineFailure("The engine broke and could not be started again.") from error
-        process = self._process
-        process.send({"rows": [list(row) for row, _ in rows]})
-        reply: dict[str, Any] = await anext(process.reports(), {})
-        if not reply:
-            self._process = None
-            await process.stop()
-            raise EngineFailure("The engine broke while it worked on this request.")
+        process = await self.supervisor.running()
+        batch = next(self._ids)
+        answer = self._batches[batch] = asyncio.get_running_loop().create_future()
+        process.send({"id": batch, "rows": [list(row) for row, _ in rows]})
+        try:
+            reply = await answer
+        finally:
+            del self._batches[batch]
         if "failed" in reply:
             raise EngineFailure(f"The engine failed: {reply['failed']}")
         return [_as(vector, form) for vector, (_, form) in zip(reply["vectors"], rows, strict=True)]
 
+    def _take_report(self, _process: WorkerProcess, report: dict[str, Any]) -> None:
+        answer = self._batches.get(report["id"])
+        if answer is not None and not answer.done():
+            answer.set_result(report)
+
+    def _fail_all(self, error: APIError) -> None:
+        for answer in self._batches.values():
+            if not answer.done():
+                answer.set_exception(error)
+
     @property
     def pids(self) -> tuple[int, ...]:
-        return () if self._process is None else (self._process.pid,)
+        return () if self.supervisor.worker is None else (self.supervisor.worker.pid,)
+
+    def outage(self) -> str | None:
+        return self.supervisor.outage
 
     async def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.stop()
+        await self.supervisor.stop()
 
 
 def _as(vector: str, form: Format) -> Vector:
@@ -106,11 +126,23 @@ class HuggingFaceEmbeddings(LocalEmbeddings):
 
         process = await launch()
         try:
-            return await asyncio.to_thread(_Encoder, process, launch, self._options.context_length)
+            name, context_length = self.settings.id, self._options.context_length
+            encoder = await asyncio.to_thread(_Encoder, name, process, launch, context_length)
         except BaseException:
             await process.stop(patience=0)
             raise
+        encoder.supervisor.on_outage = self.on_outage
+        await encoder.supervisor.start(_done(process))
+        return encoder
+
+    def outage(self) -> str | None:
+        """What the engine says of itself."""
+        return self._encoder.outage() if isinstance(self._encoder, _Encoder) else None
 
     def processes(self) -> tuple[int, ...]:
         """The engine's process."""
         return self._encoder.pids if isinstance(self._encoder, _Encoder) else ()
+
+
+async def _done(process: WorkerProcess) -> WorkerProcess:
+    return process

@@ -91,6 +91,7 @@ class LocalBackend(Backend):
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"tokenize-{self.settings.id}")
         own_template = read_template(self.settings.chat_template) if self.settings.chat_template else None
         self._engine = await self.open_engine()
+        self._engine.report_outages(self.on_outage)
         source = own_template or self._engine.chat_template
         if source is not None:
             template = ChatTemplate(source, self._engine.special_tokens)
@@ -156,6 +157,10 @@ class LocalBackend(Backend):
     def activity(self) -> Activity:
         """What the engine says; nothing before it is open."""
         return Activity() if self._engine is None else self._engine.activity()
+
+    def outage(self) -> str | None:
+        """What the engine says of itself."""
+        return None if self._engine is None else self._engine.outage()
 
     async def chat(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -183,6 +183,13 @@ class Engine(ABC):
     @abstractmethod
     def activity(self) -> Activity:
         """What the engine is doing now, by its own count."""
+
+    def outage(self) -> str | None:
+        """Why it can generate nothing just now; see `Backend.outage`."""
+        return None
+
+    def report_outages(self, listener: Callable[[], None]) -> None:  # noqa: B027  most engines have no outages
+        """Call the listener whenever what `outage` says has changed. An engine that never says anything need not."""
 
     @abstractmethod
     async def stop(self) -> None:

@@ -36,7 +36,7 @@ class OpenVINOText(LocalBackend):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
         self._options = parse_options(TextOptions, settings.options)
-        self._prepared = Prepared(_WORKER)
+        self._prepared = Prepared(_WORKER, settings.workers)
 
     def prepare(self) -> None:
         """Start the engine process, which takes a second to import its library."""

@@ -16,18 +16,17 @@ from specserve.spec.errors import BackendLoadError, EngineFailure, Unavailable
 def test_stopping_fails_what_runs_and_ends_the_process(gguf: Path) -> None:
     async def stop_while_running() -> None:
         engine = await open_engine(gguf)
-        process = engine._process
+        [pid] = engine.pids
         running = asyncio.ensure_future(answers(engine, POEM, ENDLESS, 2))
-        await asyncio.sleep(0.5)
+        await until(lambda: engine.activity().running == 2)
         await engine.stop()
         await engine.stop()
         with pytest.raises(Unavailable):
             await running
         with pytest.raises(Unavailable):
             await ask(engine, PARIS)
-        assert process is not None
         with pytest.raises(ProcessLookupError):
-            os.kill(process.pid, 0)
+            os.kill(pid, 0)
 
     asyncio.run(stop_while_running())
 
@@ -35,15 +34,16 @@ def test_stopping_fails_what_runs_and_ends_the_process(gguf: Path) -> None:
 def test_a_crash_of_the_engine_fails_its_requests_and_starts_another(gguf: Path) -> None:
     async def crash() -> Answer:
         engine = await open_engine(gguf)
-        assert engine._process is not None
         running = asyncio.ensure_future(answers(engine, POEM, ENDLESS, 1))
-        await asyncio.sleep(0.5)
-        os.kill(engine._process.pid, signal.SIGKILL)
+        await until(lambda: engine.activity().running == 1)
+        os.kill(engine.pids[0], signal.SIGKILL)
         with pytest.raises(EngineFailure):
             await running
+        assert engine.outage() == "The engine broke and is starting again."
         with pytest.raises(Unavailable):
             await ask(engine, PARIS)
-        await until(lambda: engine._process is not None, seconds=60)
+        await until(lambda: engine.pids != (), seconds=60)
+        assert engine.outage() is None
         answer = await ask(engine, PARIS)
         await engine.stop()
         return answer
@@ -59,10 +59,10 @@ def test_a_worn_engine_is_replaced_and_who_comes_meanwhile_waits(gguf: Path) -> 
         while not engine.activity().running:
             await asyncio.sleep(0.01)
         worn = b'{"outputs": [], "running": 1, "cache_usage": 0.1, "worn": true}\n'
-        engine._process._stdout.feed_data(worn)
+        engine._supervisor.worker._stdout.feed_data(worn)
         early = await running  # what runs is not disturbed
         pids.add(engine.pids)
-        engine._process._stdout.feed_data(worn)
+        engine._supervisor.worker._stdout.feed_data(worn)
         await until(lambda: not engine.pids)
         late = await asyncio.gather(*(ask(engine, PARIS) for _ in range(3)))
         pids.add(engine.pids)

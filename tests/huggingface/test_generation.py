@@ -218,7 +218,7 @@ def test_a_prompt_is_scored_and_the_end_too(opened, run):
 
 
 def test_two_hundred_cancelled_requests_leave_nothing_behind(opened, run):
-    pid = opened.engine._process.pid
+    pid = opened.engine.pids[0]
     endless = Sampling(max_tokens=300, temperature=1.0, ignore_eos=True)
 
     async def cancel(count):

@@ -52,7 +52,7 @@ def test_a_cache_that_is_too_small_for_all_makes_some_wait_and_begin_again(model
             return [token async for step in engine.generate(prompt, long, 1) for out in step for token in out.token_ids]
 
         try:
-            return engine._process.ready["capacity"], await asyncio.gather(*map(one, prompts))
+            return engine._supervisor.worker.ready["capacity"], await asyncio.gather(*map(one, prompts))
         finally:
             await backend.stop()
 

@@ -18,7 +18,6 @@ tokens. What may follow `end` is `RankedOutput.alternatives`, for each of the to
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import secrets
@@ -27,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.base import Activity
 from specserve.backends.local.engine import Engine, RankedOutput, Sampling, TokenOutput
-from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Unavailable
+from specserve.backends.local.process.supervisor import Supervisor
+from specserve.spec.errors import APIError, EngineFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -74,14 +74,16 @@ class ProcessEngine(Engine):
         """
         self._files = files
         self._context_length = files.context_length
-        self._launch = launch
-        self._process: WorkerProcess | None = None
-        self._supervisor: asyncio.Task[None] | None = None
-        self._renewed: asyncio.Event | None = None  # while a worn process is replaced, on purpose
-        self._down: Callable[[], APIError] = lambda: Unavailable("The model is not loaded.")
         self._ids = itertools.count(1)
         self._sequences: dict[int, _Sequence] = {}
         self._activity = Activity()
+        self._supervisor = Supervisor(
+            f"the engine of {files.path.name}",
+            launch,
+            on_report=self._take_report,
+            on_loss=self._fail_all,
+            has_work=lambda: bool(self._sequences),
+        )
 
     async def start(self, launched: Awaitable[WorkerProcess] | None = None) -> None:
         """Open the model.
@@ -92,17 +94,23 @@ class ProcessEngine(Engine):
         Raises:
             BackendLoadError: It cannot be opened.
         """
-        process = await (launched or self._launch())
-        capacity = process.ready.get("capacity")
+        await self._supervisor.start(launched)
+        capacity = (await self._supervisor.running()).ready.get("capacity")
         if capacity is not None:
             self._context_length = min(self._context_length, capacity)
-        self._process = process
-        self._supervisor = asyncio.create_task(self._supervise(process))
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The processes in which it runs."""
-        return () if self._process is None else (self._process.pid,)
+        return () if self._supervisor.worker is None else (self._supervisor.worker.pid,)
+
+    def outage(self) -> str | None:
+        """Why it has no process just now."""
+        return self._supervisor.outage
+
+    def report_outages(self, listener: Callable[[], None]) -> None:
+        """Call the listener when the process is lost, and when another runs."""
+        self._supervisor.on_outage = listener
 
     @property
     def tokenizer(self) -> FastTokenizer:
@@ -136,11 +144,7 @@ class ProcessEngine(Engine):
         self, prompt: Sequence[int], sampling: Sampling, n: int
     ) -> AsyncGenerator[list[TokenOutput], None]:
         """Generate `n` sequences; see the contract."""
-        if self._renewed is not None:
-            await self._renewed.wait()
-        process = self._process
-        if process is None:
-            raise self._down()
+        process = await self._supervisor.running()
         mailbox: asyncio.Queue[list[TokenOutput] | APIError] = asyncio.Queue()
         ids = list(itertools.islice(self._ids, n))
         for index, sequence_id in enumerate(ids):
@@ -169,17 +173,7 @@ class ProcessEngine(Engine):
 
     async def stop(self) -> None:
         """End everything; running generations raise `Unavailable`."""
-        self._down = lambda: Unavailable("The server is shutting down.")
-        process, self._process = self._process, None
-        self._fail_all()
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-            self._supervisor = None
-        if process is not None:
-            await process.stop()
-        self._activity = Activity()
+        await self._supervisor.stop()
 
     def _forget(self, process: WorkerProcess, ids: list[int]) -> None:
         for sequence_id in ids:
@@ -187,37 +181,11 @@ class ProcessEngine(Engine):
         if ids:
             process.send({"cancel": ids})
 
-    async def _supervise(self, process: WorkerProcess) -> None:
-        """Hand out what the process reports; start another when it has broken, or is worn and nobody needs it."""
-        while True:
-            worn = await self._until_it_ends(process)
-            self._process = None
-            self._activity = Activity()
-            if worn:
-                self._renewed = asyncio.Event()
-            else:
-                self._down = lambda: EngineFailure("The engine broke while it worked on this request.")
-                self._fail_all()
-                self._down = lambda: Unavailable("The engine broke and is starting again.", retry_after=5)
-            try:
-                await process.stop()
-                process = self._process = await self._launch()
-            except BackendLoadError:
-                self._down = lambda: EngineFailure("The engine ended and could not be started again.")
-                return
-            finally:
-                if self._renewed is not None:
-                    self._renewed.set()
-                    self._renewed = None
-
-    async def _until_it_ends(self, process: WorkerProcess) -> bool:
-        """Whether the process is left because it is worn, not because it is gone."""
-        async for report in process.reports():
-            self._activity = Activity(report["running"], report["cache_usage"])
-            self._distribute(process, report["outputs"])
-            if report.get("worn") and not self._sequences:
-                return True
-        return False
+    def _take_report(self, process: WorkerProcess, report: dict[str, Any]) -> None:
+        self._activity = Activity(report["running"], report["cache_usage"])
+        self._distribute(process, report["outputs"])
+        if report.get("worn") and not self._sequences:
+            self._supervisor.renew()
 
     def _distribute(self, process: WorkerProcess, outputs: list[list[Any]]) -> None:
         """Hand what one step brought to the requests it belongs to, each in one piece."""
@@ -247,10 +215,11 @@ class ProcessEngine(Engine):
         _log.error("the engine of %s gave a token that the model does not have: %s", self._files.path, tokens)
         return "The engine gave a token that this model does not have."
 
-    def _fail_all(self) -> None:
-        """End what runs with the error that now stands for the engine."""
+    def _fail_all(self, error: APIError) -> None:
+        """End what runs."""
+        self._activity = Activity()
         for mailbox in {sequence.mailbox for sequence in self._sequences.values()}:
-            mailbox.put_nowait(self._down())
+            mailbox.put_nowait(error)
         self._sequences.clear()
 
 
