@@ -1,8 +1,10 @@
-"""The backend contract. To write a backend, this file and `errors.py` are all you need to read.
+"""The contract of a backend. To write one, read this file, `abilities.py` and `specserve.spec.errors`.
 
 A backend object serves one model. It is made by a factory, a callable ``(ModelSettings) -> Backend`` named in one row
-of the table in `table.py` (or given in full as ``"package.module:callable"``). Making it does nothing; `start`
-loads.
+of `table.py`, or given in full as ``"package.module:callable"``. Making it does nothing; `start` loads.
+
+What all backends have is here: settings, capabilities, start and stop. What one can do for a request is an ability, a
+Protocol of one method in `abilities.py`; a backend has the methods of its abilities and no others.
 
 Everything that crosses this line is a model generated from `spec/swagger.yaml`. A request reaches a backend only after
 it was validated against the spec and every parameter outside `Capabilities` was refused, so a backend sees nothing
@@ -12,19 +14,13 @@ that it did not declare, except hints and values that mean "off".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from specserve.generated.models import (
-    CreateChatCompletionRequest,
-    CreateChatCompletionStreamResponse,
-    CreateCompletionRequest,
-    CreateCompletionResponse,
-    CreateEmbeddingRequest,
-    CreateEmbeddingResponse,
-)
 from specserve.spec.errors import BackendLoadError, OperationNotSupported
+
+Able = TypeVar("Able")
 
 LoadPolicy = Literal["start", "request", "manual"]
 """When a model is loaded: at start, on the first request, or by hand only."""
@@ -70,7 +66,7 @@ class ModelSettings:
 
     Attributes:
         id: The name clients use in `model`; may contain ``/``.
-        backend: A row of the table in `table.py`, or ``"package.module:callable"``.
+        backend: A row of `table.py`, or ``"package.module:callable"``.
         source: What the backend loads: a path, or a scheme that it knows such as ``pypi:``. Empty if it needs none.
         owned_by: Shown in the model list.
         chat_template: A file, or a name as in `local/templates/`, to take in place of the model's own; or empty.
@@ -108,7 +104,8 @@ class Capabilities:
 
     Attributes:
         operations: operationId -> names of the request parameters that take effect there. An operation that is not a
-            key is refused with 404 `operation_not_supported`. Beside top-level parameters these dotted features exist:
+            key is refused with 404 `operation_not_supported`. For each key the backend must have the ability that the
+            contract names (`x-specserve-ability`). Beside top-level parameters these dotted features exist:
             ``messages.content.image_url``, ``.input_audio``, ``.file``; ``messages.tool`` (tool messages and
             `tool_calls` of assistant messages).
         context_length: Most tokens of prompt and answer together, or None if the backend cannot tell.
@@ -199,8 +196,6 @@ class Backend(ABC):
     """One served model. All methods run on the event loop; heavy work belongs in threads that the backend owns.
 
     An object is started once. A model that is unloaded and loaded again gets a new one.
-
-    The three abilities `chat`, `complete` and `embed` are separate: override those that `capabilities` declares.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -256,36 +251,15 @@ class Backend(ABC):
         """
         return ()
 
-    def chat(
-        self,
-        request: CreateChatCompletionRequest,
-        call: Call,
-    ) -> AsyncGenerator[CreateChatCompletionStreamResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
-        """Answer a chat request as a stream of chunks, whether or not the client asked for a stream.
+    def ability(self, kind: type[Able]) -> Able:
+        """This backend as one that has an ability; see `abilities.py`.
 
-        Obligations, for `chat` and `complete` alike:
+        Args:
+            kind: The Protocol.
 
-        * An error that the client caused, an overlong prompt among them, is raised before the first chunk. For a stream
-          `ACCEPTED` may follow these checks, so that the client hears something while the engine reads the prompt.
-        * The first chunk of each choice carries ``delta.role``; the last carries `finish_reason`, once; a stop string
-          is never part of the text; text deltas are whole characters.
-        * After the last choice ends, exactly one chunk with ``choices: []`` carries `usage`, always. The handler
-          withholds it from a stream whose client did not ask for it.
-        * Closing the generator (`aclose`) at any point, the first `anext` included, stops the generation within one
-          engine step and frees its KV cache.
-        * Chunks are made with `construct.construct`, fields that the spec requires all set: they go out with
-          ``exclude_unset``. A backend may give `EncodedEvents`, or an `EncodedAnswer`, instead.
+        Raises:
+            OperationNotSupported: It does not have it.
         """
-        raise OperationNotSupported("This model does not do chat completions.", param="model")
-
-    def complete(
-        self,
-        request: CreateCompletionRequest,
-        call: Call,
-    ) -> AsyncGenerator[CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
-        """Answer a completion request as a stream of chunks; see `chat`. Choice ``i * n + j`` is prompt i, answer j."""
-        raise OperationNotSupported("This model does not do completions.", param="model")
-
-    async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse | EncodedAnswer:
-        """Embed every input, in order, with vectors as lists of floats or base64 as `encoding_format` says."""
-        raise OperationNotSupported("This model does not make embeddings.", param="model")
+        if isinstance(self, kind):
+            return self
+        raise OperationNotSupported("The requested model does not support this operation.", param="model")

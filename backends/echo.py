@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from specserve.backends.abilities import Embeds
 from specserve.backends.base import Activity
 from specserve.backends.construct import construct
 from specserve.backends.local.backend import LocalBackend, listed
@@ -253,7 +254,7 @@ def _ranked(token_id: int) -> Alternatives:
     return list(zip([token_id, *others], _LOGPROBS, strict=False))
 
 
-class Echo(LocalBackend):
+class Echo(LocalBackend, Embeds):
     """Serves an `EchoEngine`, and vectors that are hashes: the same text, the same direction, and nothing more."""
 
     features = frozenset(
@@ -299,7 +300,7 @@ class Echo(LocalBackend):
         )
 
     async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
-        """See `Backend.embed`. Fewer `dimensions` than the model has are the first ones, at length 1 again."""
+        """See `Embeds.embed`. Fewer `dimensions` than the model has are the first ones, at length 1 again."""
         asked = parameters(request)
         dimensions = asked["dimensions"] or self._options.embedding_dimensions
         if dimensions > self._options.embedding_dimensions:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from specserve.conformance import families
 from specserve.conformance import target as targets
 from specserve.conformance.budget import Price, read_prices
 from specserve.conformance.requirements import Level, Requirement, select
@@ -76,7 +77,7 @@ def _options(function: Any) -> Any:
                 "profiles",
                 multiple=True,
                 metavar="NAME",
-                help=f"What the server speaks beside core: {', '.join(targets.PROFILES[1:])}, all. Repeatable.",
+                help=f"What the server speaks beside core: {', '.join(families.profiles()[1:])}, all. Repeatable.",
             ),
             click.option("--max-requests", type=click.IntRange(0), metavar="N", help="Cap on billable requests."),
             click.option(

@@ -21,6 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
+from specserve.conformance import families
 from specserve.conformance.budget import Price
 from specserve.conformance.evidence import Finding
 from specserve.conformance.judge import Outcome
@@ -38,7 +39,6 @@ CHECKS = {
     "refusals_are_honest": ("SHOULD", "refuse valid requests only as unsupported, naming the parameter"),
 }
 _TIME_LIMIT = {False: 300.0, True: 1800.0}
-_PROFILE = {"createCompletion": "completions", "createEmbedding": "embeddings"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def outcomes(run: Run, *, deep: bool, console: Console, price: Price | None = No
     operations = [
         operation.operation_id
         for operation in document.operations(document.load())
-        if not operation.extension and _PROFILE.get(operation.operation_id, "core") in target.profiles
+        if not operation.extension and families.profile_of(operation.operation_id) in target.profiles
     ]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="specserve-fuzz-") as folder:
@@ -103,7 +103,7 @@ def _outcome(operation: str, check: str, findings: list[Finding], end: End) -> O
         text=f"{operation} {level} {words}, whatever it is sent.",
         level=Level(level),
         family="fuzz",
-        profile=_PROFILE.get(operation, "core"),
+        profile=families.profile_of(operation),
         operation=operation,
         pointer="#/paths",
         uses=(),

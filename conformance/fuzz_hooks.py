@@ -62,7 +62,7 @@ def _clamp(body: dict[str, Any]) -> None:
 def _spend(case: Any) -> None:
     """Count the request before it goes out, so that no cap is ever passed; the process ends where one would be."""
     operation = case.operation.definition.raw.get("operationId", "")
-    generates = operation in exchanges.GENERATIVE and isinstance(case.body, dict)
+    generates = operation in exchanges.generative() and isinstance(case.body, dict)
     cost = exchanges.most(operation, case.body) if generates else Cost(billable=False)
     reason = _BUDGET.refusal(cost)
     if reason is not None:
@@ -107,20 +107,19 @@ def _problems(case: Any, response: Any) -> list[tuple[str, str, str]]:
         if problems:
             place = problems[0].place or "the body"
             found.append(("errors_come_in_the_envelope", "the error envelope", f"{place} {problems[0].message}"[:200]))
-    if status == 200 and value is not MISSING and operation in oracle.COMPONENT:
-        problems = oracle.violations(oracle.COMPONENT[operation], value)
+    of = oracle.components("application/json").get(operation)
+    if status == 200 and value is not MISSING and of is not None:
+        problems = oracle.violations(of, value)
         if problems:
             actual = f"{problems[0].place} {problems[0].message}"[:200]
-            found.append(("response_schema_conformance", f"what {oracle.COMPONENT[operation]} says", actual))
+            found.append(("response_schema_conformance", f"what {of} says", actual))
     found += _honesty(case, operation, status, value)
     return found
 
 
 def _honesty(case: Any, operation: str, status: int, value: Any) -> list[tuple[str, str, str]]:
     """Whether what the contract allows is taken or honestly refused, and what it does not allow is refused."""
-    if operation not in {"createChatCompletion", "createCompletion", "createEmbedding"} or not isinstance(
-        case.body, dict
-    ):
+    if operation not in exchanges.generative() or not isinstance(case.body, dict):
         return []
     valid = not oracle.request_problems(operation, case.body)
     if not valid and status == 200:

@@ -19,17 +19,6 @@ from specserve.conformance.evidence import MISSING, Answer
 from specserve.spec import document
 from specserve.spec.json_schema import to_json_schema
 
-COMPONENT = {
-    "createChatCompletion": "CreateChatCompletionResponse",
-    "createCompletion": "CreateCompletionResponse",
-    "createEmbedding": "CreateEmbeddingResponse",
-    "listModels": "ListModelsResponse",
-    "retrieveModel": "Model",
-}
-CHUNK = {
-    "createChatCompletion": "CreateChatCompletionStreamResponse",
-    "createCompletion": "CreateCompletionResponse",
-}
 ERROR = "ErrorResponse"
 
 
@@ -52,6 +41,17 @@ class Violation:
     sdk: bool | None = None
 
 
+@cache
+def components(media_type: str) -> Mapping[str, str]:
+    """OperationId -> the component that its answers of this media type conform to; of a stream, its events."""
+    contract = document.load()
+    found = {
+        operation.operation_id: document.answer_component(contract, operation, media_type)
+        for operation in document.operations(contract)
+    }
+    return {operation: component for operation, component in found.items() if component is not None}
+
+
 def violations(of: str, instance: Any) -> list[Violation]:
     """How a document differs from a component of the contract."""
     seen: dict[str, Violation] = {}
@@ -71,12 +71,15 @@ def of_answer(answer: Answer) -> Iterator[tuple[str, Any]]:
     operation = answer.sent.operation
     if answer.status != 200 or operation is None:
         return
-    if answer.is_stream and operation in CHUNK:
+    of = components("text/event-stream" if answer.is_stream else "application/json").get(operation)
+    if of is None:
+        return
+    if answer.is_stream:
         for payload in answer.payloads:
             if payload is not MISSING:
-                yield (ERROR if isinstance(payload, Mapping) and "error" in payload else CHUNK[operation]), payload
-    elif not answer.is_stream and operation in COMPONENT and answer.json is not MISSING:
-        yield COMPONENT[operation], answer.json
+                yield (ERROR if isinstance(payload, Mapping) and "error" in payload else of), payload
+    elif answer.json is not MISSING:
+        yield of, answer.json
 
 
 def judge(answer: Answer) -> list[Violation]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PROFILES = ("core", "tools", "structured", "logprobs", "completions", "embeddings", "limits")
+from specserve.conformance import families
+
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 
@@ -65,8 +66,8 @@ class Target:
             msg = "the base address takes no user, query or fragment"
             raise BadTarget(msg)
         for profile in self.profiles:
-            if profile not in PROFILES:
-                msg = f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}"
+            if profile not in families.profiles():
+                msg = f"unknown profile {profile!r}; there are: {', '.join(families.profiles())}"
                 raise BadTarget(msg)
         for name in self.allow - {"costly", "destructive"}:
             msg = f"unknown class {name!r}; there are: costly, destructive"
@@ -139,7 +140,7 @@ def make(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     key = settings.get("api_key") or environ.get(variable) or None
     declared = dict.fromkeys(("core", *settings.get("profiles", ())))
     if "all" in declared:
-        declared = dict.fromkeys(PROFILES[:-1])
+        declared = dict.fromkeys(families.profiles(by_name=False))
     return Target(
         base_url=settings["base_url"],
         api_key=key,

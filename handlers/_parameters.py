@@ -8,8 +8,6 @@ from typing import Any
 from specserve.spec.document import Parameter
 from specserve.spec.errors import InvalidRequest, UnsupportedParameter
 
-# What the handlers themselves give effect to, whatever the model.
-_HANDLED = frozenset({"model", "stream", "stream_options"})
 _PLAIN = frozenset({"role", "content", "name"})
 _SPEAKERS = frozenset({"assistant", "developer", "system", "user"})
 
@@ -27,10 +25,10 @@ def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any],
         InvalidRequest: `stream_options` without `stream`.
     """
     for name, value in body.items():
-        if name in supported or name in _HANDLED:
+        if name in supported:
             continue
         parameter = policy[name]
-        if not parameter.hint and not parameter.is_off(value):
+        if not parameter.handled and not parameter.hint and not parameter.is_off(value):
             raise UnsupportedParameter(f"This model does not support '{name}'.", param=name)
     _check_stream_options(body)
     for path, feature in _message_features(body.get("messages") or ()):

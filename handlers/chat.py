@@ -8,6 +8,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
+from specserve.backends.abilities import Chats
 from specserve.backends.base import Call
 from specserve.generated.models import CreateChatCompletionRequest
 from specserve.handlers._delivery.fold import ChatFold
@@ -20,7 +21,7 @@ async def create_chat_completion(request: Request, body: CreateChatCompletionReq
     """Answer a conversation."""
     model, body = await served_model(request, "createChatCompletion", body)
     call = Call(id=f"chatcmpl-{secrets.token_hex(16)}", created=int(time.time()), body=request.state.body)
-    chunks = model.backend.chat(body, call)
+    chunks = model.backend.ability(Chats).chat(body, call)
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
         return EventStream(request, model, chunks, include_usage=include_usage)

@@ -8,6 +8,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
+from specserve.backends.abilities import Completes
 from specserve.backends.base import Call
 from specserve.generated.models import CreateCompletionRequest
 from specserve.handlers._delivery.fold import CompletionFold
@@ -20,7 +21,7 @@ async def create_completion(request: Request, body: CreateCompletionRequest) -> 
     """Continue a text."""
     model, body = await served_model(request, "createCompletion", body)
     call = Call(id=f"cmpl-{secrets.token_hex(16)}", created=int(time.time()), body=request.state.body)
-    chunks = model.backend.complete(body, call)
+    chunks = model.backend.ability(Completes).complete(body, call)
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
         return EventStream(request, model, chunks, include_usage=include_usage)

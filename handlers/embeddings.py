@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from specserve.backends.abilities import Embeds
 from specserve.backends.base import EncodedAnswer
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse
 from specserve.handlers._delivery.log_fields import note
@@ -26,4 +27,4 @@ async def create_embedding(request: Request, body: CreateEmbeddingRequest) -> Re
 
 async def _embed(model: ServedModel, body: CreateEmbeddingRequest) -> CreateEmbeddingResponse | EncodedAnswer:
     async with model.admission.slot():
-        return await model.backend.embed(body)
+        return await model.backend.ability(Embeds).embed(body)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+from specserve.backends.abilities import check_declared
 from specserve.backends.base import Activity
 from specserve.models.admission import Admission
 from specserve.models.defaults import Defaults
@@ -297,6 +298,7 @@ class ServedModel:
                 backend = self._unused or self._factory(self.settings)
                 self._unused, self._backend = None, backend
                 await backend.start()
+                check_declared(backend)
                 self.defaults.check(backend.capabilities)
                 self._check_context(backend.capabilities)
         except Exception as error:  # noqa: BLE001  whatever a backend raises, the server stays up and tells the cause

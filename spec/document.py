@@ -31,6 +31,12 @@ class Operation:
         """Whether OpenAI does not have it."""
         return bool(self.spec.get("x-specserve-extension", False))
 
+    @property
+    def ability(self) -> str | None:
+        """What a model must be able to do for it, as a verb (see `backends/abilities.py`); None if no model does it."""
+        ability: str | None = self.spec.get("x-specserve-ability")
+        return ability
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -40,6 +46,7 @@ class Parameter:
         name: The property's name; of a nested one the last part of it.
         hint: Accepting it changes nothing in the answer, so any value is accepted.
         off: The values that ask for nothing, so that they are accepted too.
+        handled: The server itself gives effect to it, whatever the model.
         extension: OpenAI does not have it.
         schema: Its schema as it stands in the document.
         nested: The properties inside of it, where the contract says something about them.
@@ -48,6 +55,7 @@ class Parameter:
     name: str
     hint: bool
     off: tuple[Any, ...]
+    handled: bool
     extension: bool
     schema: Mapping[str, Any]
     nested: Mapping[str, Parameter]
@@ -109,6 +117,17 @@ def examples(document: Mapping[str, Any]) -> Iterator[Example]:
                     yield Example(operation.operation_id, where, media_type, name, content["schema"], example["value"])
 
 
+def answer_component(document: Mapping[str, Any], operation: Operation, media_type: str) -> str | None:
+    """The component that an operation's answers, or the events of its streams, conform to; None if it has none.
+
+    Where there are several, as in events that may carry an error, it is the first.
+    """
+    success = resolve(document, operation.spec["responses"].get("200", {}))
+    schema = success.get("content", {}).get(media_type, {}).get("schema", {})
+    branches = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    return next((branch["$ref"].rpartition("/")[2] for branch in branches if "$ref" in branch), None)
+
+
 def resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
     """Follow a ``$ref`` within the document, and those that it leads to."""
     while "$ref" in node:
@@ -153,6 +172,7 @@ def _parameter(document: Mapping[str, Any], name: str, node: Mapping[str, Any]) 
         name=name,
         hint=bool(node.get("x-specserve-hint", False)),
         off=tuple(node.get("x-specserve-off", ())),
+        handled=bool(node.get("x-specserve-handled", False)),
         extension=bool(node.get("x-specserve-extension", False)),
         schema=node,
         nested={key: inner for key, inner in nested.items() if inner.hint or inner.off or inner.nested},

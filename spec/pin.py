@@ -8,10 +8,7 @@ from typing import Any
 
 import yaml
 
-from specserve.spec.document import METHODS, parse, resolve
-
-# The operations of the published spec that the contract serves.
-SERVED = ("createChatCompletion", "createCompletion", "createEmbedding", "listModels", "retrieveModel")
+from specserve.spec.document import METHODS, load, operations, parse, resolve
 
 _PROSE = frozenset({"description", "title", "summary", "example", "examples", "externalDocs"})
 # Below these, keys are names and not keywords.
@@ -37,11 +34,12 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
-def pin(published: Path) -> str:
-    """Reduce a published spec to what we compare with.
+def pin(published: Path, contract: Mapping[str, Any] | None = None) -> str:
+    """Reduce a published spec to what we compare with: the operations that the contract takes from it.
 
     Args:
         published: The file, YAML or JSON.
+        contract: The contract; as it is installed, if it is not given.
 
     Returns:
         The text of upstream.yaml; the same for the same input.
@@ -50,7 +48,8 @@ def pin(published: Path) -> str:
         NotPublishedError: An operation that we serve is not in it.
     """
     document: dict[str, Any] = parse(published.read_bytes())
-    paths = _served(document)
+    served = {operation.operation_id for operation in operations(contract or load()) if not operation.extension}
+    paths = _published(document, served)
     reduced = {
         "openapi": document["openapi"],
         "info": {"version": document["info"]["version"]},
@@ -62,9 +61,9 @@ def pin(published: Path) -> str:
     return _HEADER.format(version=document["info"]["version"]) + text
 
 
-def _served(document: Mapping[str, Any]) -> dict[str, Any]:
+def _published(document: Mapping[str, Any], served: set[str]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    missing = set(SERVED)
+    missing = set(served)
     for path, item in document["paths"].items():
         for method in METHODS:
             operation_id = item.get(method, {}).get("operationId")

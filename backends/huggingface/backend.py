@@ -7,6 +7,7 @@ import importlib
 import threading
 from typing import TYPE_CHECKING
 
+from specserve.backends.abilities import Chats, Completes, Embeds
 from specserve.backends.base import Activity, Backend, Capabilities, ModelSettings
 from specserve.backends.huggingface import source
 from specserve.backends.huggingface.embeddings import HuggingFaceEmbeddings
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     )
 
 
-class HuggingFace(Backend):
+class HuggingFace(Backend, Chats, Completes, Embeds):
     """A model from a directory, a GGUF file, or the Hugging Face hub."""
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -87,18 +88,18 @@ class HuggingFace(Backend):
     def chat(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
-        """See `Backend.chat`."""
-        return self._model.chat(request, call)
+        """See `Chats.chat`."""
+        return self._model.ability(Chats).chat(request, call)
 
     def complete(
         self, request: CreateCompletionRequest, call: Call
     ) -> AsyncGenerator[CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
-        """See `Backend.complete`."""
-        return self._model.complete(request, call)
+        """See `Completes.complete`."""
+        return self._model.ability(Completes).complete(request, call)
 
     async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse | EncodedAnswer:
-        """See `Backend.embed`."""
-        return await self._model.embed(request)
+        """See `Embeds.embed`."""
+        return await self._model.ability(Embeds).embed(request)
 
     @property
     def _model(self) -> HuggingFaceText | HuggingFaceEmbeddings:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from specserve.backends.abilities import Chats, Completes
 from specserve.backends.base import ACCEPTED, Activity, Backend, Call, Capabilities
 from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.chat_template import ChatTemplate
@@ -54,7 +55,7 @@ _CHAT_ONLY = frozenset({"max_completion_tokens", "messages", "response_format", 
 _COMPLETION_ONLY = frozenset({"best_of", "echo"})
 
 
-class LocalBackend(Backend):
+class LocalBackend(Backend, Chats, Completes):
     """A backend whose model runs in this process, behind `Engine`.
 
     A subclass says how to open the engine and which request parameters it gives effect to; the rest is here: prompts
@@ -167,7 +168,7 @@ class LocalBackend(Backend):
         request: CreateChatCompletionRequest,
         call: Call,
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
-        """Answer a chat request; see `Backend.chat`. The extension `prompt` stands for one user message."""
+        """Answer a chat request; see `Chats.chat`. The extension `prompt` stands for one user message."""
         asked = plan.parameters(request, call.body)
         form = self._tool_format()
         # A model that never learned to call does not know when to stop: it repeats itself, unless asked for more.
@@ -199,7 +200,7 @@ class LocalBackend(Backend):
         request: CreateCompletionRequest,
         call: Call,
     ) -> AsyncGenerator[CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None]:
-        """Continue one or several prompts; see `Backend.complete`."""
+        """Continue one or several prompts; see `Completes.complete`."""
         asked = plan.parameters(request)
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)

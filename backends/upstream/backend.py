@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from specserve.backends.abilities import Chats, Completes, Embeds, operations_of
 from specserve.backends.base import Activity, Backend, Call, Capabilities, EncodedAnswer
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import STAR, check_pattern, is_pattern, matched, one_of
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
 
 
-class Upstream(Backend):
+class Upstream(Backend, Chats, Completes, Embeds):
     """One model that other servers run."""
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -97,7 +98,7 @@ class Upstream(Backend):
         await asyncio.gather(*(self._pool.probe(self._client, endpoint, read) for endpoint in self._pool.endpoints))
         if models and self._model not in models:
             self._find_name(list(models))
-        self._capabilities = declared(self._options, models.get(self._model, {}))
+        self._capabilities = declared(self._options, operations_of(self), models.get(self._model, {}))
         self._pool.start(self._client)
         self._relay = Relay(self.settings.id, self._client, self._pool, self._options)
 
@@ -138,7 +139,7 @@ class Upstream(Backend):
         return Activity(running=self._pool.running if self._pool is not None else 0)
 
     def chat(self, request: CreateChatCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
-        """Relay a chat request; see `Backend.chat`. The extension `prompt` becomes a message."""
+        """Relay a chat request; see `Chats.chat`. The extension `prompt` becomes a message."""
         body = _body(request, call)
         choices = expected_choices(body.get("n"))
         _check_tool_choice(body)
@@ -149,13 +150,13 @@ class Upstream(Backend):
         return self._send("chat/completions", body, call, choices, answer.chat, ChatStream, sent_as)
 
     def complete(self, request: CreateCompletionRequest, call: Call) -> AsyncGenerator[Item, None]:
-        """Relay a completion request; see `Backend.complete`."""
+        """Relay a completion request; see `Completes.complete`."""
         body = _body(request, call)
         choices = expected_choices(body.get("n"), inputs(body.get("prompt")))
         return self._send("completions", body, call, choices, answer.completion, TextStream)
 
     async def embed(self, request: CreateEmbeddingRequest) -> EncodedAnswer:
-        """Relay an embedding request; see `Backend.embed`."""
+        """Relay an embedding request; see `Embeds.embed`."""
         body = request.model_dump(mode="json", exclude_unset=True)
         read = partial(answer.embedding, encoding_format=body.get("encoding_format") or "float")
         call = Call(id="", created=0)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from specserve.backends.base import Capabilities
-from specserve.spec.document import load, parameters
+from specserve.spec.document import load, operations, parameters
 from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from specserve.backends.upstream.options import UpstreamOptions
 
-OPERATIONS = {
-    "chat": "createChatCompletion",
-    "completions": "createCompletion",
-    "embeddings": "createEmbedding",
-}
 _FEATURES = {
     "createChatCompletion": frozenset(
         {
@@ -34,12 +30,23 @@ _FEATURES = {
 _LENGTHS = ("max_model_len", "context_length", "context_window")  # vLLM; OpenRouter; Groq
 
 
+@cache
+def by_tag() -> Mapping[str, Sequence[str]]:
+    """Tag in small letters, as the option `operations` has it -> the operations that models do."""
+    found: dict[str, list[str]] = {}
+    for operation in operations(load()):
+        if operation.ability is not None:
+            found.setdefault(operation.tag.lower(), []).append(operation.operation_id)
+    return found
+
+
 def everything() -> dict[str, frozenset[str]]:
     """OperationId -> every parameter and feature that the contract has."""
     document = load()
     return {
         operation: frozenset(parameters(document, operation)) | _FEATURES.get(operation, frozenset())
-        for operation in OPERATIONS.values()
+        for named in by_tag().values()
+        for operation in named
     }
 
 
@@ -56,29 +63,29 @@ def check_names(options: UpstreamOptions) -> None:
                 raise BackendLoadError(f"option {option!r}: there is no parameter {name!r}")
 
 
-def declared(options: UpstreamOptions, entry: Mapping[str, Any]) -> Capabilities:
+def declared(options: UpstreamOptions, relayed: Sequence[str], entry: Mapping[str, Any]) -> Capabilities:
     """What the model can do.
 
     Args:
         options: The operator's word.
+        relayed: The operations that the backend can relay.
         entry: The model's entry in the upstream's list of models, or nothing. Another specserve tells there what each
             model does; others tell the length of the context at most.
     """
     told = entry.get("capabilities")
     told = told if isinstance(told, dict) else {}
     does = told.get("operations")
-    operations = {}
-    for short in options.operations:
-        operation = OPERATIONS[short]
+    able = {}
+    for operation in (name for tag in options.operations for name in by_tag()[tag] if name in relayed):
         names = everything()[operation]
         if isinstance(does, dict):
             if operation not in does:
                 continue
             names &= frozenset(does[operation])
-        operations[operation] = names - frozenset(options.refuse)
+        able[operation] = names - frozenset(options.refuse)
     lengths = [entry.get(name) for name in _LENGTHS] + [told.get("context_length")]
     return Capabilities(
-        operations,
+        able,
         context_length=next((one for one in lengths if _positive(one)), None),
         max_output_tokens=_positive(told.get("max_output_tokens")),
         embedding_dimensions=_positive(told.get("embedding_dimensions")),

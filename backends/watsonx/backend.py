@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from specserve.backends.abilities import Chats, Completes, Embeds
 from specserve.backends.base import Activity, Backend, Capabilities
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import check_pattern, matched, one_of
@@ -45,7 +46,7 @@ _AT_ONCE = 8
 """Prompts of one completion request that are generated at the same time."""
 
 
-class Watsonx(Backend):
+class Watsonx(Backend, Chats, Completes, Embeds):
     """A model of IBM's list of foundation models."""
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -150,7 +151,7 @@ class Watsonx(Backend):
     async def chat(
         self, request: CreateChatCompletionRequest, call: Call
     ) -> AsyncGenerator[CreateChatCompletionStreamResponse, None]:
-        """Answer a chat request; see `Backend.chat`. IBM streams if the client wants a stream."""
+        """Answer a chat request; see `Chats.chat`. IBM streams if the client wants a stream."""
         asked = _asked(request)
         answer = ChatAnswer(call, self.settings.id, asked)
         text = "prompt" if asked.get("messages") is None else "messages"
@@ -164,7 +165,7 @@ class Watsonx(Backend):
     async def complete(
         self, request: CreateCompletionRequest, call: Call
     ) -> AsyncGenerator[CreateCompletionResponse, None]:
-        """Continue one or several prompts; see `Backend.complete`. Each is a request of its own at IBM."""
+        """Continue one or several prompts; see `Completes.complete`. Each is a request of its own at IBM."""
         asked = _asked(request)
         most = self._spec.max_output_tokens if self._spec else None
         bodies = [completions.generation_body(asked, prompt, most) for prompt in completions.prompts(asked)]
@@ -190,7 +191,7 @@ class Watsonx(Backend):
         answer.check_ended()
 
     async def embed(self, request: CreateEmbeddingRequest) -> CreateEmbeddingResponse:
-        """Embed every input; see `Backend.embed`."""
+        """Embed every input; see `Embeds.embed`."""
         asked = _asked(request)
         vectors, tokens = list[list[float]](), 0
         async with self._at_work() as client:

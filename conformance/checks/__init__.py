@@ -7,6 +7,7 @@ says nothing of its requirement, it raises `NothingShown`: what was not seen is 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -16,21 +17,6 @@ from specserve.conformance.evidence import Answer, Finding
 
 One = Callable[[Answer], Iterator[Finding]]
 Several = Callable[[Mapping[str, Answer]], Iterator[Finding]]
-
-_MODULES = (
-    "http",
-    "auth",
-    "errors",
-    "models",
-    "chat",
-    "stream",
-    "tools",
-    "structured",
-    "logprobs",
-    "completions",
-    "embeddings",
-    "sdk",
-)
 
 
 class NothingShown(Exception):
@@ -90,6 +76,6 @@ def _add(new: Check) -> None:
 @cache
 def load() -> Mapping[str, Check]:
     """All checks by the id of their requirement."""
-    for name in _MODULES:
-        importlib.import_module(f"specserve.conformance.checks.{name}")
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
     return _REGISTER

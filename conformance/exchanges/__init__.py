@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from specserve.conformance import families
 from specserve.conformance.budget import UNBOUNDED_ANSWER, Cost
 from specserve.spec import document
 
-GENERATIVE = frozenset({"createChatCompletion", "createCompletion", "createEmbedding"})
 
-FAMILIES = ("models", "http", "errors", "chat", "tools", "structured", "logprobs", "completions", "embeddings")
-_PROFILE_FAMILIES = frozenset({"tools", "structured", "logprobs", "completions", "embeddings"})
+@cache
+def generative() -> frozenset[str]:
+    """The operations that a model does, so that a provider bills them."""
+    return frozenset(o.operation_id for o in document.operations(document.load()) if o.ability is not None)
 
 
 @dataclass(frozen=True)
@@ -100,26 +102,28 @@ def load() -> dict[str, Exchange]:
     operations = {operation.operation_id: operation for operation in document.operations(document.load())}
     found = [
         _exchange(family, name, row, operations)
-        for family in FAMILIES
-        for name, row in document.installed("specserve.conformance.exchanges", f"{family}.yaml").items()
+        for family in families.load().values()
+        for name, row in family.exchanges.items()
     ]
     ordered = sorted(found, key=lambda exchange: exchange.billable or exchange.after is not None)
     return {exchange.name: exchange for exchange in ordered}
 
 
-def _exchange(family: str, name: str, row: dict[str, Any], operations: Mapping[str, document.Operation]) -> Exchange:
+def _exchange(
+    family: families.Family, name: str, row: Mapping[str, Any], operations: Mapping[str, document.Operation]
+) -> Exchange:
     row = dict(row)
     operation = operations[row["operation"]] if "operation" in row else None
-    expect = tuple(row.pop("expect", (400, 422) if family == "errors" else (200,)))
+    expect = tuple(row.pop("expect", (400, 422) if family.name == "errors" else (200,)))
     positive = 200 in expect
-    generative = operation is not None and operation.operation_id in GENERATIVE
-    billable = bool(row.pop("billable", positive and generative))
+    generates = operation is not None and operation.operation_id in generative()
+    billable = bool(row.pop("billable", positive and generates))
     return Exchange(
         name=name,
         operation=row.pop("operation", None),
         method=row.pop("method", operation.method.upper() if operation else "GET"),
         path=row.pop("path", operation.path if operation else "/"),
-        profile=row.pop("profile", family if family in _PROFILE_FAMILIES else "core"),
+        profile=row.pop("profile", family.profile),
         expect=expect,
         valid=bool(row.pop("valid", expect == (200,))),
         category=row.pop("class", "cheap" if billable else "free"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from specserve.conformance import exchanges
+from specserve.conformance import exchanges, families
 from specserve.conformance.exchanges.render import NotRendered, render
 from specserve.conformance.judge import Absent, Judge, Outcome
 from specserve.conformance.mutants import Mutant
@@ -14,7 +14,7 @@ from specserve.conformance.requirements import Level
 from specserve.conformance.requirements import load as load_requirements
 from specserve.conformance.runner import Run, Runner
 from specserve.conformance.statuses import Status
-from specserve.conformance.target import PROFILES, Target
+from specserve.conformance.target import Target
 from specserve.conformance.wire import Wire
 
 KILLS = frozenset({Status.FAIL, Status.SILENT, Status.WARN})
@@ -51,7 +51,7 @@ def everything(base_url: str, api_key: str, model: str) -> Target:
         api_key=api_key,
         model=model,
         embedding_model=model,
-        profiles=PROFILES,
+        profiles=families.profiles(),
         allow=frozenset({"costly"}),
         timeout=20,
     )

@@ -20,6 +20,7 @@ from specserve.conformance.mutants import Mutant, operations
 from specserve.conformance.mutants.reply import Reply
 from specserve.conformance.target import Target
 from specserve.spec import document
+from specserve.spec.paths import Paths
 
 _FRAMING = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "date", "server"})
 
@@ -39,7 +40,7 @@ class Proxy:
         self._seen: Counter[str] = Counter()
         self._names = _names(upstream)
         self._alike = {name: group for group in self._names.values() for name in group}
-        self._operations = {(o.method.upper(), o.path): o.operation_id for o in document.operations(document.load())}
+        self._paths = Paths(document.load())
         self.url = ""
 
     def use(self, mutant: Mutant | None) -> None:
@@ -107,9 +108,8 @@ class Proxy:
                 return False
 
     def _operation(self, method: str, path: str) -> str | None:
-        if path.startswith("/models/"):
-            path = "/models/{model}"
-        return self._operations.get((method, path))
+        found = self._paths.find(path.partition("?")[0])
+        return found[0].get(method) if found else None
 
     def _good(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
         parts = urlsplit(self.upstream.url)

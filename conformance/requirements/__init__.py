@@ -10,25 +10,11 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
+from specserve.conformance import families
 from specserve.conformance.exchanges import Exchange
 from specserve.conformance.exchanges import load as load_exchanges
 from specserve.spec import document
 
-FAMILIES = (
-    "http",
-    "auth",
-    "errors",
-    "models",
-    "chat",
-    "stream",
-    "tools",
-    "structured",
-    "logprobs",
-    "completions",
-    "embeddings",
-    "sdk",
-    "limits",
-)
 _COMPONENTS = "#/components/schemas/"
 
 
@@ -115,13 +101,12 @@ class Requirement:
 def load() -> dict[str, Requirement]:
     """All requirements by id, in the order of the families."""
     found: dict[str, Requirement] = {}
-    for family in FAMILIES:
-        data = document.installed("specserve.conformance.requirements", f"{family}.yaml")
-        for identifier, row in data["requirements"].items():
+    for family in families.load().values():
+        for identifier, row in family.requirements.items():
             if identifier in found:
                 msg = f"{identifier} stands twice"
                 raise ValueError(msg)
-            found[identifier] = _requirement(family, identifier, {**data.get("defaults", {}), **row})
+            found[identifier] = _requirement(family.name, identifier, {**family.defaults, **row})
     return found
 
 

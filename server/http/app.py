@@ -7,21 +7,19 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from connexion import AsyncApp
-from connexion.middleware.lifespan import LifespanMiddleware
 from starlette.middleware.cors import CORSMiddleware
 
 from specserve import __version__
 from specserve.config.settings import Settings
 from specserve.http.auth import AuthMiddleware, KeyRing
-from specserve.http.binding import check_bound
+from specserve.http.binding import bind
+from specserve.http.connexion_seam import AsyncApp, LifespanMiddleware, TableResolver
 from specserve.http.dispatch import HandlerMiddleware
 from specserve.http.docs_page import DocsMiddleware
 from specserve.http.errors import ErrorMiddleware
 from specserve.http.leases import LeaseMiddleware
 from specserve.http.paths import BASE_PATH, PathMiddleware
 from specserve.http.request_id import RequestIdMiddleware
-from specserve.http.resolver import HandlerResolver
 from specserve.http.shutdown import ShutdownMiddleware
 from specserve.http.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
 from specserve.models.registry import Registry
@@ -42,13 +40,13 @@ def create_app(settings: Settings, registry: Registry) -> AsyncApp:
         UnboundOperations: The spec and the handlers do not match.
     """
     document = load()
-    check_bound(document)
+    handlers = bind(document)
     app = AsyncApp(
         __name__,
         lifespan=partial(_lifespan, settings=settings, registry=registry, document=document),
         middlewares=_middlewares(settings, document),
     )
-    app.add_api(document, base_path=BASE_PATH, resolver=HandlerResolver())
+    app.add_api(document, base_path=BASE_PATH, resolver=TableResolver(handlers))
     return app
 
 
@@ -58,7 +56,7 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
         RequestIdMiddleware,
         AccessLogMiddleware,
         ShutdownMiddleware,
-        *_cors(settings),
+        *_cors(settings, document),
         ErrorMiddleware,
         partial(AuthMiddleware, keyring=KeyRing.from_settings(settings)),
         partial(DocsMiddleware, document=document),
@@ -71,14 +69,14 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _cors(settings: Settings) -> list[Any]:
+def _cors(settings: Settings, document: dict[str, Any]) -> list[Any]:
     if not settings.cors_origins:
         return []
     return [
         partial(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=sorted({operation.method.upper() for operation in operations(document)}),
             allow_headers=["*"],
             expose_headers=["x-request-id", "retry-after", IGNORED_HEADER],
         )

@@ -9,14 +9,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
-from connexion.operations import AbstractOperation
-from connexion.spec import Specification
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from specserve.http.resolver import Handler
+from specserve.http.binding import Handler
+from specserve.http.connexion_seam import AbstractOperation, OperationAPI, RoutedMiddleware
 from specserve.http.violations import format_path
 from specserve.spec.errors import InvalidRequest
 
@@ -47,15 +45,11 @@ class HandlerOperation:
         await response(scope, receive, send)
 
 
-class HandlerAPI(RoutedAPI[HandlerOperation]):
-    """The handlers of one spec, as the resolver found them."""
-
-    def __init__(self, specification: Specification, *args: Any, **kwargs: Any) -> None:
-        super().__init__(specification, *args, **kwargs)
-        self.add_paths()
+class HandlerAPI(OperationAPI[HandlerOperation]):
+    """The handlers of one spec, as `binding.py` found them."""
 
     def make_operation(self, operation: AbstractOperation) -> HandlerOperation:
-        """Take the function that the resolver has bound to an operation."""
+        """Take the function that is bound to an operation."""
         return HandlerOperation(operation.function)
 
 

@@ -6,19 +6,15 @@ own. What it would leave in the scope for the middlewares of operations is left 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
-from connexion.middleware.abstract import ROUTING_CONTEXT
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from specserve.spec.document import operations
+from specserve.http.connexion_seam import routed
 from specserve.spec.errors import MethodNotAllowed, NotFound
+from specserve.spec.paths import Paths
 
 BASE_PATH = "/v1"
-
-_Methods = Mapping[str, str]  # method -> operationId
 
 
 class PathMiddleware:
@@ -26,20 +22,7 @@ class PathMiddleware:
 
     def __init__(self, app: ASGIApp, document: dict[str, Any]) -> None:
         self._app = app
-        paths: dict[str, dict[str, str]] = {}
-        for operation in operations(document):
-            methods = paths.setdefault(operation.path, {})
-            methods[operation.method.upper()] = operation.operation_id
-            if operation.method == "get":
-                methods["HEAD"] = operation.operation_id  # RFC 9110, section 9.1
-        self._fixed: dict[str, _Methods] = {path: methods for path, methods in paths.items() if "{" not in path}
-        # Every path parameter of this contract is a model id, which may hold slashes.
-        # The longest template first: `/models/{model}/load` before `/models/{model}`, which would match as well.
-        self._templates: list[tuple[re.Pattern[str], _Methods]] = [
-            (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(path))), paths[path])
-            for path in sorted(paths, key=len, reverse=True)
-            if "{" in path
-        ]
+        self._paths = Paths(document)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route by path and method.
@@ -55,25 +38,18 @@ class PathMiddleware:
         path: str = scope["path"].removeprefix(root_path)
         if path.startswith(BASE_PATH + "/"):
             path = path[len(BASE_PATH) :]
-        methods, parameters = self._find(path)
+        place = self._paths.find(path)
+        if place is None:
+            raise NotFound("There is no such path here; the interactive documentation is at /docs.")
+        methods, parameters = place
+        if "GET" in methods:
+            methods = {"HEAD": methods["GET"], **methods}  # RFC 9110, section 9.1
         operation_id = methods.get(scope["method"])
         if operation_id is None:
             raise MethodNotAllowed("This path does not take this method.", allow=tuple(sorted(methods)))
         found = {
             "path": root_path + BASE_PATH + path,
             "path_params": parameters,
-            "extensions": {
-                **scope.get("extensions", {}),
-                ROUTING_CONTEXT: {"api_base_path": BASE_PATH, "operation_id": operation_id},
-            },
+            "extensions": routed(scope, BASE_PATH, operation_id),
         }
         await self._app({**scope, **found}, receive, send)
-
-    def _find(self, path: str) -> tuple[_Methods, dict[str, str]]:
-        methods = self._fixed.get(path)
-        if methods is not None:
-            return methods, {}
-        for pattern, methods in self._templates:
-            if match := pattern.fullmatch(path):
-                return methods, match.groupdict()
-        raise NotFound("There is no such path here; the interactive documentation is at /docs.")

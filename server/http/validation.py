@@ -12,13 +12,11 @@ from typing import Any
 
 import orjson
 import structlog
-from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
-from connexion.operations import AbstractOperation
-from connexion.spec import Specification
 from jsonschema_rs import Draft202012Validator, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specserve.http.body import parse_json, read_body
+from specserve.http.connexion_seam import AbstractOperation, OperationAPI, RoutedMiddleware, Specification
 from specserve.http.violations import explain, format_path, unknown_keys
 from specserve.spec.errors import APIError, InvalidRequest
 from specserve.spec.json_schema import to_json_schema
@@ -90,12 +88,8 @@ class RequestValidation:
         await self._next_app(scope, receive, send)
 
 
-class RequestValidationAPI(RoutedAPI[RequestValidation]):
+class RequestValidationAPI(OperationAPI[RequestValidation]):
     """Compiles the validators of one spec."""
-
-    def __init__(self, specification: Specification, *args: Any, **kwargs: Any) -> None:
-        super().__init__(specification, *args, **kwargs)
-        self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> RequestValidation:
         """Compile the body schema of an operation, if it has one."""
@@ -173,12 +167,8 @@ class ResponseValidation:
         await self._next_app(scope, receive, check)
 
 
-class ResponseValidationAPI(RoutedAPI[ResponseValidation]):
+class ResponseValidationAPI(OperationAPI[ResponseValidation]):
     """Compiles the response validators of one spec."""
-
-    def __init__(self, specification: Specification, *args: Any, **kwargs: Any) -> None:
-        super().__init__(specification, *args, **kwargs)
-        self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> ResponseValidation:
         """Compile each documented (status, content type) of an operation."""

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from specserve.http.binding import UnboundOperations, check_bound, handler_name
+from specserve.http.binding import UnboundOperations, bind, handler_name
 from specserve.spec.document import load
 
 
@@ -34,7 +34,7 @@ CHAT = {"createChatCompletion": ("post", "/chat/completions")}
 
 
 def test_the_real_spec_and_the_real_handlers_match():
-    check_bound(load())
+    bind(load())
 
 
 def test_a_handler_is_named_by_path_and_operation():
@@ -44,24 +44,24 @@ def test_a_handler_is_named_by_path_and_operation():
 
 
 def test_a_match_is_quiet(package):
-    check_bound(document(**CHAT), package)
+    bind(document(**CHAT), package)
 
 
 def test_an_operation_without_handler_is_told_by_its_dotted_name(package):
     with pytest.raises(UnboundOperations, match=r"operation without handler: some_handlers\.files\.list_files"):
-        check_bound(document(**CHAT, listFiles=("get", "/files")), package)
+        bind(document(**CHAT, listFiles=("get", "/files")), package)
     with pytest.raises(UnboundOperations, match=r"some_handlers\.chat\.get_chat_completion"):
-        check_bound(document(**CHAT, getChatCompletion=("get", "/chat/completions/{id}")), package)
+        bind(document(**CHAT, getChatCompletion=("get", "/chat/completions/{id}")), package)
 
 
 def test_a_handler_without_operation_is_told_by_its_dotted_name(package):
     with pytest.raises(
         UnboundOperations, match=r"handler without operation: some_handlers\.chat\.create_chat_completion"
     ):
-        check_bound(document(), package)
+        bind(document(), package)
 
 
 def test_a_module_that_cannot_be_imported_says_so_itself(package, tmp_path):
     (tmp_path / "some_handlers" / "files.py").write_text("import no_such_library_at_all\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
-        check_bound(document(**CHAT), package)
+        bind(document(**CHAT), package)

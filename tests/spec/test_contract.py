@@ -6,15 +6,27 @@ import jsonschema
 import jsonschema_rs
 import pytest
 
-from specserve.spec.document import Example, examples, load, operations, parameters, request_schema, resolve
+from specserve.spec.document import (
+    Example,
+    answer_component,
+    examples,
+    installed,
+    load,
+    operations,
+    parameters,
+    request_schema,
+    resolve,
+)
 from specserve.spec.json_schema import to_json_schema
 
 STATUSES = {"400", "401", "404", "405", "413", "415", "429", "500", "503"}
 OF_A_GATEWAY = {"502", "504"}  # another server may run the model
-BODIES = ("createChatCompletion", "createCompletion", "createEmbedding")
 
 DOCUMENT = load()
 OPERATIONS = {operation.operation_id: operation for operation in operations(DOCUMENT)}
+BODIES = tuple(key for key, operation in OPERATIONS.items() if operation.ability)
+STREAMED = [key for key in OPERATIONS if answer_component(DOCUMENT, OPERATIONS[key], "text/event-stream")]
+PUBLISHED = {operation.operation_id for operation in operations(installed("specserve.spec", "upstream.yaml"))}
 
 
 @pytest.mark.parametrize("example", list(examples(DOCUMENT)), ids=str)
@@ -58,7 +70,7 @@ def test_each_response_documents_its_headers(operation_id: str) -> None:
         assert ("Allow" in headers) == (status == "405")
 
 
-@pytest.mark.parametrize("operation_id", ["createChatCompletion", "createCompletion"])
+@pytest.mark.parametrize("operation_id", STREAMED)
 def test_an_event_is_a_chunk_or_the_error_envelope(operation_id: str) -> None:
     content = OPERATIONS[operation_id].spec["responses"]["200"]["content"]
     assert len(content["text/event-stream"]["schema"]["anyOf"]) == 2
@@ -73,7 +85,7 @@ def test_only_health_needs_no_key() -> None:
 
 def test_extensions_are_marked() -> None:
     extensions = {key for key, operation in OPERATIONS.items() if operation.extension}
-    assert extensions == {"getHealth", "listModelsByPost", "loadModel", "unloadModel"}
+    assert extensions == OPERATIONS.keys() - PUBLISHED
     chat = {name for name, parameter in parameters(DOCUMENT, "createChatCompletion").items() if parameter.extension}
     sampling = {"ignore_eos", "min_p", "min_tokens", "repetition_penalty", "top_k"}
     assert chat == {*sampling, "prompt"}
@@ -133,6 +145,12 @@ def test_an_unknown_operation_has_no_parameters() -> None:
 @pytest.mark.parametrize("operation_id", BODIES)
 def test_unknown_parameters_are_refused(operation_id: str) -> None:
     assert request_schema(DOCUMENT, operation_id)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("operation_id", BODIES)
+def test_the_server_itself_gives_effect_to_model_and_stream(operation_id: str) -> None:
+    handled = {name for name, parameter in parameters(DOCUMENT, operation_id).items() if parameter.handled}
+    assert handled == ({"model", "stream", "stream_options"} if operation_id in STREAMED else {"model"})
 
 
 def test_no_python_path_stands_in_the_contract() -> None:

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from specserve.backends.abilities import Embeds
 from specserve.backends.base import Activity, Backend, Capabilities, ModelSettings
 from specserve.backends.construct import construct
 from specserve.backends.local.vectors.batching import Batcher, Format, Row, Vector
@@ -59,7 +60,7 @@ class Encoder(ABC):
         """Let the batch that runs end, and unload."""
 
 
-class LocalEmbeddings(Backend):
+class LocalEmbeddings(Backend, Embeds):
     """A backend whose embedding model runs behind `Encoder`. A subclass says how to open it.
 
     Args:

@@ -1,7 +1,7 @@
 """What choices gained -> chunks as OpenAI sends them.
 
 One chunk for each choice and engine step, then one with its `finish_reason`, in the end one with the usage. Only
-fields that are set go out (see `Backend.chat`), so each chunk sets all that OpenAI's chunks have, nulls included; but
+fields that are set go out (see `Chats.chat`), so each chunk sets all that OpenAI's chunks have, nulls included; but
 not `usage`, whose presence the handler decides.
 """
 
