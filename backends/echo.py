@@ -34,6 +34,7 @@ from specserve.backends.local.engine import Engine, RankedOutput, Tokenizer, Tok
 from specserve.backends.local.grammars.analysis import allows, shortest
 from specserve.backends.local.text.plan import parameters
 from specserve.backends.options import Options, parse_options
+from specserve.backends.sources import Sources
 from specserve.generated.models import CreateEmbeddingResponse, Embedding, EmbeddingUsage
 from specserve.spec.errors import ContextLengthExceeded, InvalidRequest, Unavailable
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from specserve.backends.local.engine import Alternatives, Sampling
     from specserve.backends.local.grammars.grammar import Grammar
     from specserve.generated.models import CreateEmbeddingRequest
+
+SOURCES = Sources(needed=False)
 
 _CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 _USER, _ASSISTANT, _END = 257, 258, 259

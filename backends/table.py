@@ -1,4 +1,4 @@
-"""Name -> backend: the one table of backends, and what to say about a library that one lacks."""
+"""Name -> backend: the one place where backends are named, and what to say about a library that one lacks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 
 from specserve.backends.base import Backend, ModelSettings
+from specserve.backends.sources import Sources, scheme_of
 from specserve.spec.errors import BackendLoadError
 
 # Strings, so that naming a backend imports nothing. A stranger's "package.module:callable" works the same way.
@@ -16,6 +17,13 @@ BACKENDS: dict[str, str] = {
     "upstream": "specserve.backends.upstream.backend:Upstream",
     "watsonx": "specserve.backends.watsonx:open_model",
 }
+
+DEFAULT_BACKEND = "openvino"
+
+COMMANDS: dict[str, str] = {
+    "convert": "specserve.backends.openvino.commands:convert",
+}
+"""Commands below `specserve models` that a backend brings, as strings for the same reason."""
 
 BackendFactory = Callable[[ModelSettings], Backend]
 
@@ -44,6 +52,37 @@ def backend_factory(name: str) -> BackendFactory:
     if factory is None:
         raise BackendLoadError(f"backend {name!r}: module {module_name!r} has no {attribute!r}", key=key)
     return factory
+
+
+def sources(name: str) -> Sources:
+    """What a backend of the table says that it loads: `SOURCES` of its package. A stranger's says nothing."""
+    target = BACKENDS.get(name)
+    if target is None:
+        return Sources()
+    package = ".".join(target.partition(":")[0].split(".")[:3])
+    try:
+        found: Sources = getattr(importlib.import_module(package), "SOURCES", Sources())
+    except ImportError:  # told when a model needs the backend
+        return Sources()
+    return found
+
+
+def backend_for(scheme: str) -> str | None:
+    """The backend that loads sources of a scheme, or None; of several it is the default backend."""
+    able = [name for name in BACKENDS if scheme in sources(name).schemes]
+    return DEFAULT_BACKEND if DEFAULT_BACKEND in able else next(iter(able), None)
+
+
+def check_scheme(name: str, source: str) -> None:
+    """Refuse a source of a scheme that this backend does not load and another does.
+
+    Raises:
+        ValueError: The message names the other.
+    """
+    scheme = scheme_of(source)
+    other = backend_for(scheme) if scheme else None
+    if name in BACKENDS and other is not None and scheme not in sources(name).schemes:
+        raise ValueError(f"backend {name!r} does not load {source!r}; backend {other!r} does")
 
 
 def missing_library(name: str, error: ModuleNotFoundError) -> BackendLoadError:

@@ -78,21 +78,27 @@ def test_no_hand_written_file_is_longer_than_400_lines():
     assert not long
 
 
-def test_a_backend_is_named_only_in_its_own_file_and_in_the_table():
+def package(backend):
+    """The package or module of a backend of the table, below ``specserve.backends``."""
+    return BACKENDS[backend].partition(":")[0].split(".")[2]
+
+
+def test_a_backend_is_imported_only_by_itself_and_named_only_there_and_in_the_table():
+    faults = []
     for path in sources():
         relative = path.relative_to(ROOT).as_posix()
-        for backend in BACKENDS.keys() - WORDS:
-            homes = (
-                f"backends/{backend}/",
-                "backends/table.py",
-                "server/config/shorthand.py",
-                "server/config/replaced_servers.py",
-            )
-            if relative.startswith(homes):
+        tree = ast.parse(path.read_text())
+        names = {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        imported = {module for module, _ in imports(path)}
+        for backend in BACKENDS:
+            own = f"backends/{package(backend)}"
+            if relative == "backends/table.py" or relative.startswith((f"{own}/", f"{own}.py")):
                 continue
-            names = [
-                node.value
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Constant) and node.value == backend
-            ]
-            assert not names, f"{relative} names a backend"
+            module = f"specserve.backends.{package(backend)}"
+            faults += [f"{relative} imports {each}" for each in imported if f"{each}.".startswith(f"{module}.")]
+            if backend in names and backend not in WORDS:
+                faults.append(f"{relative} names {backend!r}")
+            faults += [f"{relative} names {name!r}" for name in names if name.startswith(f"{module}.")]
+    assert not faults

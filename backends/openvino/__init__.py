@@ -1,14 +1,19 @@
 """Local models on OpenVINO: text by OpenVINO GenAI's continuous batching, embeddings by plain OpenVINO.
 
-`worker.py` is a process of its own and starts from this package, so this file imports nothing at its top.
+`worker.py` is a process of its own and starts from this package, so this file imports nothing large at its top.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from specserve.backends.sources import Sources
+
 if TYPE_CHECKING:
     from specserve.backends.base import Backend, ModelSettings
+
+
+SOURCES = Sources(schemes=frozenset({"pypi"}), suffixes=frozenset({".gguf", ".xml"}))
 
 
 def open_model(settings: ModelSettings) -> Backend:

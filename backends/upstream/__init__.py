@@ -4,3 +4,7 @@
 knows the HTTP library. What comes back is read by `stream.py` and `answer.py`, which mend what can be mended
 (`repairs.py` lists it) and refuse the rest; bytes that need no mending go to the client as they came.
 """
+
+from specserve.backends.sources import Sources
+
+SOURCES = Sources(schemes=frozenset({"http", "https"}))

@@ -64,7 +64,7 @@ def _say_what_to_install(error: ModuleNotFoundError, command: str | None) -> Exc
     """What to raise for a module that is missing: one line if an extra brings it, else the error itself."""
     missing = (error.name or "").partition(".")[0]
     # Imported only now: it is slow.
-    default_backend: str = importlib.import_module("specserve.config.shorthand").DEFAULT_BACKEND
+    default_backend: str = importlib.import_module("specserve.backends.table").DEFAULT_BACKEND
     for extra in (*COMMANDS[command].extras, default_backend) if command in COMMANDS else ():
         if missing in modules_of(extra):
             return click.ClickException(f"specserve {command} needs: pip install 'specserve[{extra}]'")

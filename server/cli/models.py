@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from specserve.backends.openvino.conversion import (
-    DEFAULT_WEIGHT_FORMAT,
-    WEIGHT_FORMATS,
-    WeightFormat,
-    converted,
-    is_convertible,
-)
+from specserve.backends.table import COMMANDS, DEFAULT_BACKEND, missing_library
 from specserve.backends.weights import cache as weights
 from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 _MEGABYTE = 1_000_000
 _SERVER = "http://127.0.0.1:8000"
 
 
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except BackendLoadError as error:
-        raise click.ClickException(str(error)) from error
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"the library {error.name!r} is missing: pip install 'specserve[openvino]'"
-        ) from error
+class _Group(click.Group):
+    """The commands of this file and those that backends bring; errors of all of them in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted([*super().list_commands(ctx), *COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command, imported only now if a backend brings it."""
+        if cmd_name in COMMANDS:
+            module, _, name = COMMANDS[cmd_name].partition(":")
+            brought: click.Command = getattr(importlib.import_module(module), name)
+            return brought
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except BackendLoadError as error:
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise click.ClickException(str(missing_library(DEFAULT_BACKEND, error))) from error
 
 
 def _name(text: str) -> str:
@@ -45,7 +51,7 @@ def _name(text: str) -> str:
     return source.removeprefix(weights.SCHEME)
 
 
-@click.group()
+@click.group(cls=_Group)
 def models() -> None:
     """Show and fetch the weights of the default models; load and unload the models of a running server."""
 
@@ -59,17 +65,16 @@ def list_models(server: str | None) -> None:
 
         _print_columns((model["id"], _state(model)) for model in models_client.list_models(server))
         return
-    with _errors_in_one_line():
-        _print_columns(
-            (
-                status.weights.name,
-                status.weights.description,
-                f"{status.weights.size / _MEGABYTE:.0f} MB",
-                status.weights.licence,
-                str(status.path) if status.pulled else "not pulled",
-            )
-            for status in weights.list_weights()
+    _print_columns(
+        (
+            status.weights.name,
+            status.weights.description,
+            f"{status.weights.size / _MEGABYTE:.0f} MB",
+            status.weights.licence,
+            str(status.path) if status.pulled else "not pulled",
         )
+        for status in weights.list_weights()
+    )
 
 
 @models.command()
@@ -120,49 +125,18 @@ def _print_columns(rows: Iterable[Sequence[str]]) -> None:
 @click.option("--verify", is_flag=True, help="Hash files that are already there, and fetch again what is damaged.")
 def pull(names: tuple[str, ...], *, verify: bool) -> None:
     """Fetch weights by name, or all; those that are there are not fetched again."""
-    with _errors_in_one_line():
-        for name in names or [status.weights.name for status in weights.list_weights()]:
-            click.echo(weights.pull(_name(name), verify=verify))
+    for name in names or [status.weights.name for status in weights.list_weights()]:
+        click.echo(weights.pull(_name(name), verify=verify))
 
 
 @models.command()
 @click.argument("name")
 def path(name: str) -> None:
     """Print the path of weights that were fetched."""
-    with _errors_in_one_line():
-        wanted = _name(name)
-        rows = {status.weights.name: status for status in weights.list_weights()}
-        if wanted not in rows:
-            raise BackendLoadError(f"No embedded weights are named {name!r}; there are: {', '.join(rows)}")
-        if not rows[wanted].pulled:
-            raise BackendLoadError(f"{name} is not here yet: specserve models pull {name}")
-        click.echo(rows[wanted].path)
-
-
-@models.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--weight-format",
-    type=click.Choice(WEIGHT_FORMATS),
-    default=DEFAULT_WEIGHT_FORMAT,
-    show_default=True,
-    help="Number format of the weights.",
-)
-@click.option(
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Where to put it, instead of the cache, where `serve` finds it.",
-)
-def convert(source: Path, weight_format: WeightFormat, output: Path | None) -> None:
-    """Convert a Hugging Face model, a directory with safetensors, to OpenVINO, and print where it is.
-
-    The first time, the converter is installed through pip into an environment of its own; its torch takes gigabytes.
-    """
-    from specserve.backends.openvino.converter import install_converter
-
-    with _errors_in_one_line():
-        if not is_convertible(source):
-            raise BackendLoadError(f"{source} is no Hugging Face model: it wants a config.json and safetensors")
-        install_converter()
-        click.echo(converted(source, weight_format, output=output))
+    wanted = _name(name)
+    rows = {status.weights.name: status for status in weights.list_weights()}
+    if wanted not in rows:
+        raise BackendLoadError(f"No embedded weights are named {name!r}; there are: {', '.join(rows)}")
+    if not rows[wanted].pulled:
+        raise BackendLoadError(f"{name} is not here yet: specserve models pull {name}")
+    click.echo(rows[wanted].path)

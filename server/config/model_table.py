@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from specserve.backends.base import Limits, LoadPolicy, ModelSettings
+from specserve.backends.table import check_scheme
 from specserve.config.shorthand import CATALOGUE, name_of, parse_model, parse_source
 
 # `POST /v1/models/{model}/load` would be taken for the model of that name.
@@ -97,6 +98,7 @@ ReadModel = Annotated[ModelSettings, BeforeValidator(_read)]
 
 def _from_table(table: ModelTable) -> ModelSettings:
     if table.backend:
+        check_scheme(table.backend, table.source)
         name = name_of(table.source, table.backend) or table.backend
         model = ModelSettings(id=name, backend=table.backend, source=table.source)
     else:

@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from specserve.backends.table import backend_for
+
 MODEL, EARLY = "HF_MODEL", "HOTLOAD"
 _OPTIONS = {"TORCH_DTYPE": "dtype", "ATTN_IMPLEMENTATION": "attn_implementation"}
-_ON_TORCH = "huggingface"
+_HUB = "hf"  # the scheme of a source on the hub, whose backend runs on PyTorch
 
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -34,9 +36,9 @@ def replaced_settings(environ: Mapping[str, str]) -> dict[str, tuple[str, Any]]:
         return {}
     # PyTorch's own names of types are written both ways, `torch.float16` and `float16`.
     options = {option: environ[name].removeprefix("torch.") for name, option in _OPTIONS.items() if environ.get(name)}
-    table: dict[str, Any] = {"source": source, "backend": _ON_TORCH, "options": options}
+    table: dict[str, Any] = {"source": source, "backend": backend_for(_HUB) or "", "options": options}
     if not Path(source).expanduser().exists():
-        table["source"] = f"hf:{source.removeprefix('hf:')}"
+        table["source"] = f"{_HUB}:{source.removeprefix(f'{_HUB}:')}"
     settings: dict[str, tuple[str, Any]] = {"models": (MODEL, [table])}
     early = environ.get(EARLY, "").strip().lower()
     if early and early not in _TRUE | _FALSE:

@@ -50,10 +50,6 @@ class Settings(BaseModel):
     """The settings of one server.
 
     Made by hand, as in tests, they read nothing: `specserve.config.sources.load` does, from file, environment, flags.
-
-    Each field says in `json_schema_extra` under which heading it is described (`group`), and whether SIGHUP gives a
-    new value effect (`live`); without that it takes effect at the next start, and the log says so. What is live must
-    be part of `served_models` or `bounds`, which is all that a running server reads again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,7 +85,7 @@ class Settings(BaseModel):
             "Model to serve, as `[ID=][BACKEND:]SOURCE`. With none, "
             "`smollm2-135m-instruct` and `all-minilm-l6-v2` are served."
         ),
-        json_schema_extra={"group": "Models", "live": True},
+        json_schema_extra={"group": "Models"},
     )
     chat_template: str = Field(
         default="",
@@ -97,7 +93,7 @@ class Settings(BaseModel):
             "Chat template in place of the models' own: a file, or the name of one that comes with specserve, such as "
             "`chatml`. A `[[models]]` table may have its own `chat_template`."
         ),
-        json_schema_extra={"group": "Models", "live": True},
+        json_schema_extra={"group": "Models"},
     )
     load: LoadPolicy = Field(
         default="start",
@@ -105,7 +101,7 @@ class Settings(BaseModel):
             "When models are loaded: at `start`, on the first `request`, or `manual`, by `specserve models load` "
             "alone. A `[[models]]` table may have its own `load`."
         ),
-        json_schema_extra={"group": "Models", "live": True},
+        json_schema_extra={"group": "Models"},
     )
     on_load_failure: Literal["exit", "continue"] = Field(
         default="exit",
@@ -122,13 +118,13 @@ class Settings(BaseModel):
         description=(
             "Unload a model after this long without a request; `0` never. A `[[models]]` table may have its own."
         ),
-        json_schema_extra={"group": "Models", "live": True},
+        json_schema_extra={"group": "Models"},
     )
     max_loaded_models: int = Field(
         default=0,
         ge=0,
         description="Most models loaded at once: for one more, the least recently used is unloaded. `0` sets no limit.",
-        json_schema_extra={"group": "Models", "live": True},
+        json_schema_extra={"group": "Models"},
     )
     max_memory_mb: int = Field(
         default=0,
@@ -137,7 +133,7 @@ class Settings(BaseModel):
             "Most memory, in units of 1,000,000 bytes, for loaded models, beside that of the server itself. "
             "`0` sets no limit."
         ),
-        json_schema_extra={"group": "Models", "live": True},
+        json_schema_extra={"group": "Models"},
     )
     home: Path | None = Field(
         default=None,
@@ -163,13 +159,13 @@ class Settings(BaseModel):
         default=64,
         ge=1,
         description="Requests that one model works on at the same time.",
-        json_schema_extra={"group": "Limits", "live": True},
+        json_schema_extra={"group": "Limits"},
     )
     max_queued_requests: int = Field(
         default=256,
         ge=0,
         description="Requests that may wait for one model. Any more are answered 429 at once.",
-        json_schema_extra={"group": "Limits", "live": True},
+        json_schema_extra={"group": "Limits"},
     )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024,

