@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from specserve.backends.base import WorkerSettings
 from specserve.backends.local.engine import Alternatives, RankedOutput, Sampling, TokenOutput
-from specserve.backends.local.process.worker_process import Spawned, WorkerProcess
-from specserve.spec.errors import APIError, BackendLoadError, EngineFailure, Unavailable
+from specserve.backends.local.process.supervisor import Supervisor
+from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
+from specserve.spec.errors import APIError, BackendLoadError, EngineFailure
 
 _MODULE = "specserve.backends.openvino.scorer_worker"
 
@@ -20,16 +21,21 @@ Ranked = tuple[float, Alternatives]
 _News = tuple[int, list[Ranked]] | list[TokenOutput] | Exception | None
 """Ranks of one sequence's tokens, what the engine brought, what went wrong with either, or the engine's end."""
 
-_log = logging.getLogger("specserve.engine")
 
-
-async def launch_scorer(folder: str, threads: int | None) -> WorkerProcess:
+async def launch_scorer(folder: str, threads: int | None, workers: WorkerSettings) -> WorkerProcess:
     """Start a process that has the model of a folder open.
+
+    Args:
+        folder: With the model as OpenVINO has it.
+        threads: CPU threads, or None for all cores.
+        workers: What holds for such processes.
 
     Raises:
         BackendLoadError: It cannot be opened.
     """
-    return await WorkerProcess.start({"model": folder, "threads": threads}, Spawned(_MODULE), "OpenVINO")
+    return await WorkerProcess.start(
+        {"model": folder, "threads": threads}, Prepared(_MODULE, workers).take(), "OpenVINO"
+    )
 
 
 class Scorer:
@@ -38,77 +44,58 @@ class Scorer:
     Costs nothing before the first is opened; then a process, which stays, and which is started again if it dies.
     """
 
-    def __init__(self, launch: Callable[[], Awaitable[WorkerProcess]]) -> None:
-        self._launch = launch
-        self._launching = asyncio.Lock()
-        self._process: WorkerProcess | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._stopped = False
+    def __init__(self, launch: Callable[[], Awaitable[WorkerProcess]], name: str = "the scorer") -> None:
+        self.supervisor = Supervisor(
+            name, launch, on_report=self._route, on_loss=self._fail_all, has_work=lambda: bool(self._owed)
+        )
         self._ids = itertools.count(1)
         self._routes: dict[int, tuple[asyncio.Queue[_News], int]] = {}
+        self._owed: dict[int, int] = {}  # text -> ranks that the process has still to report
 
     @property
     def pid(self) -> int | None:
         """The process's id, if it runs."""
-        return self._process.pid if self._process else None
+        worker = self.supervisor.worker
+        return None if worker is None else worker.pid
 
     async def open(self, mailbox: asyncio.Queue[_News], prompt: Sequence[int], n: int, *, rank_prompt: bool) -> Texts:
         """Open `n` continuations of a prompt; their ranks come into the mailbox. To be closed.
 
         Raises:
             EngineFailure: The process cannot be started.
-            Unavailable: After `stop`.
+            Unavailable: It broke and is being started again, or was stopped.
         """
-        process = await self._running()
+        try:
+            process = await self.supervisor.running()
+        except BackendLoadError as error:
+            raise EngineFailure(f"The model cannot be opened to score tokens: {error}") from error
         ids = list(itertools.islice(self._ids, n))
         self._routes |= {text_id: (mailbox, index) for index, text_id in enumerate(ids)}
+        if rank_prompt and len(prompt) > 1:
+            self._owed[ids[0]] = len(prompt) - 1
         process.send({"open": ids, "prompt": list(prompt), "rank_prompt": rank_prompt})
         return Texts(self, process, ids)
 
     async def stop(self) -> None:
         """End the process; open texts fail."""
-        self._stopped = True
-        self._fail_all(Unavailable("The server is shutting down."))
-        process, self._process = self._process, None
-        if self._reader is not None:
-            self._reader.cancel()
-        if process is not None:
-            await process.stop()
+        await self.supervisor.stop()
+
+    def add(self, process: WorkerProcess, text_id: int, tokens: list[int]) -> None:
+        """Go on with a text."""
+        if text_id in self._routes:  # else its process is gone, or it is closed
+            self._owed[text_id] = self._owed.get(text_id, 0) + len(tokens)
+            process.send({"add": text_id, "tokens": tokens})
 
     def forget(self, process: WorkerProcess, ids: list[int]) -> None:
         """Close texts."""
         for text_id in ids:
             self._routes.pop(text_id, None)
+            self._owed.pop(text_id, None)
         process.send({"close": ids})
 
-    async def _running(self) -> WorkerProcess:
-        async with self._launching:
-            if self._process is None:
-                try:
-                    process = await self._launch()
-                except BackendLoadError as error:
-                    raise EngineFailure(f"The model cannot be opened to score tokens: {error}") from error
-                if self._stopped:
-                    await process.stop()
-                    raise Unavailable("The server is shutting down.")
-                self._process = process
-                self._reader = asyncio.create_task(self._read(process))
-            return self._process
-
-    async def _read(self, process: WorkerProcess) -> None:
-        """Hand out what the process reports. However that ends, the open texts fail and the process is stopped."""
-        try:
-            async for report in process.reports():
-                self._route(report)
-        except Exception:  # noqa: BLE001 - a report that cannot be read: nothing that follows it can be trusted
-            _log.exception("the scorer sent a report that cannot be read; it is ended, and started again when needed")
-        if self._process is process:
-            self._process = None
-        self._fail_all(EngineFailure("The scorer broke while it worked on this request."))
-        await process.stop()
-
-    def _route(self, report: dict[str, Any]) -> None:
+    def _route(self, _process: WorkerProcess, report: dict[str, Any]) -> None:
         if "broken" in report:
+            self._owed.pop(report["broken"], None)
             route = self._routes.get(report["broken"])
             if route is not None:
                 route[0].put_nowait(EngineFailure(report["why"]))
@@ -118,11 +105,15 @@ class Scorer:
         if route is not None:
             mailbox, index = route
             mailbox.put_nowait((index, [(own, list(zip(ids, others, strict=True))) for own, ids, others in ranks]))
+            left = self._owed.pop(text_id, 0) - len(ranks)
+            if left > 0:
+                self._owed[text_id] = left
 
     def _fail_all(self, error: APIError) -> None:
         for mailbox in {mailbox for mailbox, _ in self._routes.values()}:
             mailbox.put_nowait(error)
         self._routes.clear()
+        self._owed.clear()
 
 
 class Texts:
@@ -135,7 +126,7 @@ class Texts:
 
     def add(self, index: int, tokens: list[int]) -> None:
         """Go on with one of them."""
-        self._process.send({"add": self._ids[index], "tokens": tokens})
+        self._scorer.add(self._process, self._ids[index], tokens)
 
     def close(self) -> None:
         """Close them all; what they held in memory is freed."""

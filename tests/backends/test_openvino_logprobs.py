@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import until
 
 from specserve.backends.base import ModelSettings
 from specserve.backends.local.engine import RankedOutput, Sampling
@@ -190,9 +191,7 @@ def test_a_request_that_is_cancelled_leaves_nothing_behind(engine: OpenVINOEngin
     run(leave())
 
 
-def test_a_crash_of_the_scorer_fails_its_requests_and_the_next_starts_it_again(
-    engine: OpenVINOEngine, run: Run
-) -> None:
+def test_a_crash_of_the_scorer_fails_its_requests_and_it_is_started_again(engine: OpenVINOEngine, run: Run) -> None:
     async def crash() -> RankedOutput:
         assert engine._scorer.pid is not None
         endless = Sampling(max_tokens=2000, ignore_eos=True, logprobs=True, ranked=True)
@@ -202,6 +201,9 @@ def test_a_crash_of_the_scorer_fails_its_requests_and_the_next_starts_it_again(
         with pytest.raises(EngineFailure):
             async for _ in generation:
                 pass
+        with pytest.raises(Unavailable):
+            await answers(engine, ids(engine), ASKED)
+        await until(lambda: engine._scorer.pid is not None)
         [answer] = await answers(engine, ids(engine), ASKED)
         return answer
 

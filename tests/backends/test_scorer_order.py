@@ -162,10 +162,12 @@ def test_an_engine_that_stops_without_ending_its_answer_fails_the_request() -> N
         asyncio.run(play([[TokenOutput(0, [10], [])]], 1, iter("ESR")))
 
 
-class Process:
+class Worker:
     """The part of an engine process that the scorer uses; its reports are written by a test."""
 
     pid = 1
+    reported = 2  # it had worked: another is started at once
+    silence_seconds = 0.0  # not watched
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[Any] = asyncio.Queue()
@@ -181,8 +183,11 @@ class Process:
                 raise report
             yield report
 
-    async def stop(self) -> None:
+    async def stop(self, patience: float = 0) -> None:
         self.stopped.set()
+
+    def describe_end(self) -> str:
+        return "ended"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +195,7 @@ class Process:
 )
 def test_a_scorer_whose_reports_cannot_be_read_fails_what_waits_and_is_started_again(report: object) -> None:
     async def go() -> None:
-        processes = [Process(), Process()]
+        processes = [Worker(), Worker()]
         starts = iter(processes)
 
         async def launch() -> Any:
@@ -203,6 +208,8 @@ def test_a_scorer_whose_reports_cannot_be_read_fails_what_waits_and_is_started_a
         async with asyncio.timeout(30):
             assert isinstance(await mailbox.get(), EngineFailure)
             await processes[0].stopped.wait()
+            while scorer.pid is None:  # a step of the loop or two
+                await asyncio.sleep(0)
             texts = await scorer.open(mailbox, PROMPT, 1, rank_prompt=True)
             assert isinstance(texts, Texts)
             [opened] = processes[1].sent
@@ -210,5 +217,7 @@ def test_a_scorer_whose_reports_cannot_be_read_fails_what_waits_and_is_started_a
             assert await mailbox.get() == (0, [(-0.5, [(7, -0.5)])])
             await scorer.stop()
         assert isinstance(mailbox.get_nowait(), Unavailable)
+        with pytest.raises(Unavailable):
+            await scorer.open(mailbox, PROMPT, 1, rank_prompt=True)
 
     asyncio.run(go())
