@@ -98,6 +98,40 @@ class ModelSettings:
     workers: WorkerSettings = WorkerSettings()
 
 
+NumberFormat = Literal["f32", "bf16", "f16", "u8"]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """With which numbers an engine computes. The weights are apart: they are as the model's files have them.
+
+    Attributes:
+        compute: Format of sums and products; None if the engine does not tell.
+        kv_cache: Format of the KV cache; None for a model that has none.
+        dynamic_quantization: Whether activations are rounded to 8 bits.
+    """
+
+    compute: NumberFormat | None
+    kv_cache: NumberFormat | None = None
+    dynamic_quantization: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is rounded to less than 32 bits."""
+        return self.compute == "f32" and self.kv_cache in {"f32", None} and not self.dynamic_quantization
+
+    def __str__(self) -> str:
+        """For people: ``exact (f32)``, or what is not."""
+        if self.exact:
+            return f"exact ({self.compute})"
+        parts = [f"computes in {self.compute or 'what the device chooses'}"]
+        if self.kv_cache is not None:
+            parts.append(f"KV cache {self.kv_cache}")
+        if self.dynamic_quantization:
+            parts.append("activations rounded to 8 bits")
+        return f"fast ({', '.join(parts)})"
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What one model can do, as data: decides what is refused, and stands in `/v1/models`.
@@ -111,12 +145,14 @@ class Capabilities:
         context_length: Most tokens of prompt and answer together, or None if the backend cannot tell.
         max_output_tokens: Most tokens of an answer, where that is less than the context leaves; or None.
         embedding_dimensions: Length of the vectors, for a model that embeds.
+        precision: With which numbers it computes, where the backend computes itself.
     """
 
     operations: Mapping[str, frozenset[str]]
     context_length: int | None = None
     max_output_tokens: int | None = None
     embedding_dimensions: int | None = None
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)

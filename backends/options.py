@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,6 +15,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+PrecisionMode = Literal["exact", "fast"]
+"""`exact` rounds nothing to less than 32 bits where the device allows it; `fast` rounds what makes it faster."""
 
 T = TypeVar("T", bound=Options)
 

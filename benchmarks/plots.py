@@ -74,6 +74,35 @@ def ratio_lines(path: Path, peer: str, rows: Sequence[Mapping[str, Any]]) -> Non
     plt.close(figure)
 
 
+def precision_bars(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What each part of a precision costs in exactness, on a logarithmic scale, and gives in speed.
+
+    Args:
+        path: Of the JSON; the picture lies beside it.
+        rows: The exact one first; with ``name``, ``kullback_leibler``, ``ratio_alone`` and ``ratio_beside``.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 0.9 + 0.5 * len(rows)), layout="constrained", sharey=True)
+    places = range(len(rows))
+    left.barh(places, [max(row["kullback_leibler"], 1e-12) for row in rows], color="#b5652a", height=0.55)
+    left.set_xscale("log")
+    left.set_xlabel("nats from the exact distribution (less is better)")
+    left.set_yticks(places, [row["name"] for row in rows])
+    left.invert_yaxis()
+    for shift, key, label, color in ((-0.2, "alone", "alone", "#2a7f62"), (0.2, "beside", "beside 8", "#7fbfa5")):
+        found = [row[f"ratio_{key}"] for row in rows]
+        at = [place + shift for place in places]
+        right.barh(at, [each["median"] for each in found], color=color, height=0.36, label=label)
+        for place, each in zip(at, found, strict=True):
+            right.plot([each["least"], each["most"]], [place, place], color="black", linewidth=1.2)
+    right.axvline(1, color="black", linestyle=":", linewidth=1)
+    right.set_xlabel("tokens/s over the exact one's (more is better)")
+    right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
+
+
 def growth_lines(path: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """What the server does in a second, and how long it takes, against how much of something there is.
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("http_layer", "engine", "gateway", "server_tax", "growth", "page")
+NAMES = ("http_layer", "engine", "gateway", "server_tax", "growth", "precision", "page")
 
 
 def main() -> None:

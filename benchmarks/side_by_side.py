@@ -20,6 +20,7 @@ import psutil
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "performance"
 _PATIENCE = 120.0
+_OF_INTEREST = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"}
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,12 @@ def _listens(port: int) -> bool:
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    model = ""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        model = next(
-            (line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line), ""
-        )
+    lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()] if cpuinfo.exists() else []
+    told = {name.strip(): value.strip() for name, _, value in reversed(lines)}
     return {
-        "processor": model or platform.processor(),
+        "processor": told.get("model name") or platform.processor(),
+        "instructions": sorted(_OF_INTEREST & set(told.get("flags", "").split())),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),

@@ -799,28 +799,28 @@ loaded after all.
 """
 
 
-class ModelCapabilities(BaseModel):
+class ModelPrecision(BaseModel):
     """
-    What a model can do. A parameter that is not named here is refused, unless it is a hint or its value means "off".
+    With which numbers a model computes. Its weights are as its files have them.
     """
 
-    context_length: Annotated[int | None, Field(...)]
+    exact: bool
     """
-    How many tokens prompt and answer may have together.
-    """
-    max_output_tokens: Annotated[int | None, Field(...)]
-    """
-    How many tokens an answer may have, where that is less than the context leaves.
-    """
-    embedding_dimensions: Annotated[int | None, Field(...)]
-    """
-    How many numbers its vectors have.
-    """
-    operations: dict[str, list[str]]
-    """
-    Maps the id of each operation that the model serves to the names of the request parameters that take effect,
-    sorted, with dotted names for what is inside of them, such as `messages.content.image_url`.
+    Whether nothing is rounded to less than 32 bits. Then an answer at temperature 0 does not depend on what else the server
+    does, unless two tokens are as likely as each other to within the last bits of such a number.
 
+    """
+    compute: Annotated[Literal["f32", "bf16", "f16"] | None, Field(...)]
+    """
+    The format of sums and products; `null` if the engine does not tell.
+    """
+    kv_cache: Annotated[Literal["f32", "bf16", "f16", "u8"] | None, Field(...)]
+    """
+    The format of the KV cache; `null` for a model that has none.
+    """
+    dynamic_quantization: bool
+    """
+    Whether activations are rounded to 8 bits.
     """
 
 
@@ -1421,46 +1421,32 @@ class CreateEmbeddingResponse(BaseModel):
     usage: EmbeddingUsage
 
 
-class Model(BaseModel):
+class ModelCapabilities(BaseModel):
     """
-    A model.
+    What a model can do. A parameter that is not named here is refused, unless it is a hint or its value means "off".
     """
 
-    id: str
+    context_length: Annotated[int | None, Field(...)]
     """
-    The id by which requests name it.
+    How many tokens prompt and answer may have together.
     """
-    object: Literal["model"]
+    max_output_tokens: Annotated[int | None, Field(...)]
     """
-    Always `model`.
+    How many tokens an answer may have, where that is less than the context leaves.
     """
-    created: int
+    embedding_dimensions: Annotated[int | None, Field(...)]
     """
-    When the model came to this server, in seconds since 1970.
+    How many numbers its vectors have.
     """
-    owned_by: str
+    precision: ModelPrecision | None = None
     """
-    Who made or serves it.
+    With which numbers it computes. Absent where the server does not compute the answers itself.
     """
-    shutdown_date: str | None = None
+    operations: dict[str, list[str]]
     """
-    The day on which it will be served no more.
-    """
-    capabilities: ModelCapabilities | None = None
-    """
-    What it can do. Absent as long as the model has never been loaded.
-    """
-    state: ModelState | None = None
-    """
-    Where it is in its life.
-    """
-    alias_of: str | None = None
-    """
-    The id of the model that this id is another name of. Absent from the model itself.
-    """
-    load_error: str | None = None
-    """
-    Why it could not be loaded, in state `failed`.
+    Maps the id of each operation that the model serves to the names of the request parameters that take effect,
+    sorted, with dotted names for what is inside of them, such as `messages.content.image_url`.
+
     """
 
 
@@ -1805,18 +1791,46 @@ class CompletionChoice(BaseModel):
     """
 
 
-class ListModelsResponse(BaseModel):
+class Model(BaseModel):
     """
-    The models that this server serves.
+    A model.
     """
 
-    object: Literal["list"]
+    id: str
     """
-    Always `list`.
+    The id by which requests name it.
     """
-    data: list[Model]
+    object: Literal["model"]
     """
-    The models.
+    Always `model`.
+    """
+    created: int
+    """
+    When the model came to this server, in seconds since 1970.
+    """
+    owned_by: str
+    """
+    Who made or serves it.
+    """
+    shutdown_date: str | None = None
+    """
+    The day on which it will be served no more.
+    """
+    capabilities: ModelCapabilities | None = None
+    """
+    What it can do. Absent as long as the model has never been loaded.
+    """
+    state: ModelState | None = None
+    """
+    Where it is in its life.
+    """
+    alias_of: str | None = None
+    """
+    The id of the model that this id is another name of. Absent from the model itself.
+    """
+    load_error: str | None = None
+    """
+    Why it could not be loaded, in state `failed`.
     """
 
 
@@ -1984,6 +1998,21 @@ class CreateCompletionResponse(BaseModel):
     system_fingerprint: str | None = None
     """
     Changes when something changes on the server that may change what a seed yields.
+    """
+
+
+class ListModelsResponse(BaseModel):
+    """
+    The models that this server serves.
+    """
+
+    object: Literal["list"]
+    """
+    Always `list`.
+    """
+    data: list[Model]
+    """
+    The models.
     """
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specserve.generated.models import ListModelsResponse, Model, ModelCapabilities
+from specserve.generated.models import ListModelsResponse, Model, ModelCapabilities, ModelPrecision
 from specserve.handlers._delivery.log_fields import note
 from specserve.handlers._delivery.plain import json_response
 from specserve.models.served_model import ServedModel
@@ -57,10 +59,12 @@ def _describe(model: ServedModel, name: str) -> Model:
     if model.load_error is not None:
         facts["load_error"] = model.load_error
     if model.capabilities is not None:
+        precision = model.capabilities.precision
         facts["capabilities"] = ModelCapabilities(
             context_length=model.capabilities.context_length,
             max_output_tokens=model.capabilities.max_output_tokens,
             embedding_dimensions=model.capabilities.embedding_dimensions,
             operations={key: sorted(parameters) for key, parameters in model.capabilities.operations.items()},
+            **({} if precision is None else {"precision": ModelPrecision(exact=precision.exact, **asdict(precision))}),
         )
     return Model(id=name, object="model", created=model.created, owned_by=model.settings.owned_by, **facts)

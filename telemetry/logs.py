@@ -141,11 +141,11 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not broken_off and not str(record.msg).startswith("Application startup failed")
 
 
-def log_state(model: str, state: str, error: Exception | None) -> None:
-    """Log that a model changed its state; `error` is why it is ``failed``."""
+def log_state(model: str, state: str, error: Exception | None, **facts: object) -> None:
+    """Log that a model changed its state; `error` is why it is ``failed``, `facts` are further fields of the line."""
     log = structlog.get_logger("specserve.models")
     if state != "failed":
-        log.info("model", model=model, state=state)
+        log.info("model", model=model, state=state, **facts)
     elif isinstance(error, BackendLoadError):
         log.error("model", model=model, state=state, error=str(error))
     else:

@@ -1,8 +1,9 @@
 """Serves one embedding model in the engine's process.
 
 Ready, it tells ``"context_length"``, ``"positions"`` (the longest input that it can read at all), ``"dimensions"``,
-``"vocabulary"`` and ``"tokenizer"``. Then batches: in ``{"id": any, "rows": [[token ids], ...]}``, out
-``{"id": the same, "vectors": [base64 of little-endian float32, ...]}`` or ``{"id": the same, "failed": why}``.
+``"vocabulary"``, ``"tokenizer"`` and ``"precision"`` (the fields of `Precision`). Then batches: in ``{"id": any,
+"rows": [[token ids], ...]}``, out ``{"id": the same, "vectors": [base64 of little-endian float32, ...]}`` or
+``{"id": the same, "failed": why}``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import base64
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from specserve.backends.huggingface.opening import open_model, tokenizer_json
+from specserve.backends.huggingface.opening import open_model, precision, tokenizer_json
 from specserve.backends.local.process.pipes import send, short
 from specserve.backends.local.tokens.sentence_modules import read_modules
 
@@ -57,6 +58,7 @@ class Embedder:
             "dimensions": config.hidden_size,
             "vocabulary": config.vocab_size,
             "tokenizer": tokenizer,
+            "precision": precision(order, self._model, caches=False),
         }
 
     def serve(self, inbox: queue.SimpleQueue[dict[str, Any] | None]) -> None:

@@ -9,6 +9,7 @@ import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.base import Precision
 from specserve.backends.huggingface.order import LIBRARY, order
 from specserve.backends.local.process.supervisor import Supervisor
 from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
@@ -39,6 +40,7 @@ class _Encoder(Encoder):
         about = process.ready
         self.context_length = context_length or about["context_length"]
         self.dimensions, self.vocabulary = about["dimensions"], about["vocabulary"]
+        self.precision = Precision(**about["precision"])
         if self.context_length > about["positions"]:
             raise BackendLoadError(f"option 'context_length' is at most {about['positions']} for this model")
         self._tokenizer = Tokenizer.from_str(about["tokenizer"])

@@ -55,12 +55,13 @@ def open_model(order: dict[str, Any], kind: Any) -> PreTrainedModel:
     dtype = order["dtype"]
     if dtype == "auto" and device.type == "cpu":
         dtype = "float32"  # few CPUs compute with 16 bits as fast
+    torch.set_float32_matmul_precision("highest" if order["precision"] == "exact" else "high")
     known: dict[str, Any] = {
         "dtype": dtype if dtype == "auto" else getattr(torch, dtype),
         "attn_implementation": order["attn_implementation"],
         "trust_remote_code": order["trust_remote_code"],
         "local_files_only": True,
-        "quantization_config": _quantization(order["quantization"], device),
+        "quantization_config": _quantization(order["quantization"], device, exact=dtype == "float32"),
     }
     if device.type != "cpu":
         known["device_map"] = {"": str(device)}  # straight there, not by way of main memory
@@ -72,6 +73,20 @@ def open_model(order: dict[str, Any], kind: Any) -> PreTrainedModel:
         model = _adapted(model, adapter)
     model.requires_grad_(False)
     return model.eval()
+
+
+def precision(order: dict[str, Any], model: PreTrainedModel, *, caches: bool) -> dict[str, Any]:
+    """The fields of `Precision` for a model that is open."""
+    import torch
+
+    compute = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}.get(model.dtype)
+    if order["quantization"] == "int8":
+        compute = "f16"  # bitsandbytes casts activations to it, and rounds them
+    return {
+        "compute": compute,
+        "kv_cache": compute if caches else None,
+        "dynamic_quantization": order["quantization"] == "int8",
+    }
 
 
 def tokenizer_json(order: dict[str, Any]) -> str | None:
@@ -93,7 +108,7 @@ def tokenizer_json(order: dict[str, Any]) -> str | None:
     return text
 
 
-def _quantization(name: str | None, device: torch.device) -> Any:
+def _quantization(name: str | None, device: torch.device, *, exact: bool) -> Any:
     if name is None:
         return None
     if device.type == "cpu":
@@ -103,7 +118,8 @@ def _quantization(name: str | None, device: torch.device) -> Any:
 
     if name == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    compute = torch.float32 if exact else torch.bfloat16
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
 def _adapted(model: Any, adapter: str) -> Any:

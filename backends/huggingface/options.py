@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from specserve.backends.options import Options
+from specserve.backends.options import Options, PrecisionMode
 
 
 class HuggingFaceOptions(Options):
@@ -15,10 +15,20 @@ class HuggingFaceOptions(Options):
     device: Annotated[
         str, Field(min_length=1, description="PyTorch device, such as cpu or cuda:1; auto takes a GPU if there is one.")
     ] = "auto"
+    precision: Annotated[
+        PrecisionMode,
+        Field(
+            description="`exact` computes in 32-bit floats, whatever the files hold: on a GPU twice the memory of 16 "
+            "bits, and slower. `fast` is dtype auto, and TF32 where there are 32 bits left."
+        ),
+    ] = "exact"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Field(description="Number format of weights and KV cache; auto is float32 on a CPU, else what the files say."),
-    ] = "auto"
+        Literal["auto", "float32", "bfloat16", "float16"] | None,
+        Field(
+            description="Number format of weights, sums and KV cache; auto is float32 on a CPU, else what the files "
+            "say. Default: float32, with `fast` auto."
+        ),
+    ] = None
     attn_implementation: Annotated[
         Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3"],
         Field(description="How attention is computed; flash attention needs its package and a GPU."),
@@ -58,3 +68,8 @@ class HuggingFaceOptions(Options):
     batch_tokens: Annotated[
         int, Field(ge=1, description="Embeddings: most tokens, padding counted, in one batch. One input may be longer.")
     ] = 2048
+
+    @property
+    def number_format(self) -> str:
+        """The dtype that is asked for, by itself or by `precision`."""
+        return self.dtype or ("float32" if self.precision == "exact" else "auto")

@@ -19,4 +19,5 @@ def order(path: Path, options: HuggingFaceOptions, task: Literal["text", "embedd
         "model": str(path),
         "adapters": [str(Path(adapter).expanduser().absolute()) for adapter in options.adapters],
         **options.model_dump(exclude={"adapters", "batch_tokens", "context_length", "tokenizer"}),
+        "dtype": options.number_format,
     }

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from specserve.backends.base import ModelSettings
+from specserve.backends.base import ModelSettings, Precision
 from specserve.backends.huggingface.order import LIBRARY, order
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.engine import Sampling
@@ -72,6 +72,7 @@ class HuggingFaceText(LocalBackend):
         if not files.end_ids:
             self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
         engine = HuggingFaceEngine(files, launch)
+        engine.precision = Precision(**first.ready["precision"])
         await engine.start(_done(first))
         return engine
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from specserve.backends.huggingface.chooser import Chooser
 from specserve.backends.huggingface.grammars import Grammars, Matcher
-from specserve.backends.huggingface.opening import open_model
+from specserve.backends.huggingface.opening import open_model, precision
 from specserve.backends.huggingface.paged import PagedRunner
 from specserve.backends.huggingface.scoring import Scoring
 from specserve.backends.huggingface.single import SingleRunner
@@ -48,6 +48,7 @@ class TextWorker:
         with torch.inference_mode():
             self._runner = self._make_runner(order)
         self.capacity = self._runner.capacity
+        self.precision = precision(order, self._model, caches=True)
 
     def _make_runner(self, order: dict[str, Any]) -> PagedRunner | SingleRunner:
         paged = order["paged"]

@@ -5,9 +5,10 @@ most of a step of a small model, and because memory of an unloaded model goes ba
 error of its requests, not of the server.
 
 It speaks lines of JSON (`local/pipes.py`). The order is `order.py`'s. To it the process answers, beside ``"ready"``,
-for a text model with ``"capacity"``, the most tokens that its KV cache can hold or null, and ``"tokenizer"``, the
-content of a tokenizer.json; then it speaks as `local/process_engine.py` says, and takes
-``{"vocabulary": ...}`` (`local/vocabulary.py`) ahead of requests. For an embedding model see `embedder.py`.
+for a text model with ``"capacity"``, the most tokens that its KV cache can hold or null, ``"tokenizer"``, the
+content of a tokenizer.json, and ``"precision"``, the fields of `Precision`; then it speaks as
+`local/process/engine.py` says, and takes ``{"vocabulary": ...}`` (`local/tokens/vocabulary.py`) ahead of requests. For
+an embedding model see `embedder.py`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def _open(order: dict[str, Any], replies: IO[bytes]) -> tuple[Any, dict[str, Any
     from specserve.backends.huggingface.text_worker import TextWorker
 
     worker = TextWorker(order, replies)
-    return worker.serve, {"capacity": worker.capacity, "tokenizer": opening.tokenizer_json(order)}
+    ready = {"capacity": worker.capacity, "tokenizer": opening.tokenizer_json(order), "precision": worker.precision}
+    return worker.serve, ready
 
 
 def _read(requests: IO[bytes], inbox: queue.SimpleQueue[dict[str, Any] | None]) -> None:

@@ -153,7 +153,7 @@ class LocalBackend(Backend, Chats, Completes):
             if "tools" in chat:
                 chat |= {"tool_choice", "parallel_tool_calls", "messages.tool"}
             operations["createChatCompletion"] = chat - _COMPLETION_ONLY
-        return Capabilities(operations, context_length=self.context_length)
+        return Capabilities(operations, context_length=self.context_length, precision=engine.precision)
 
     def activity(self) -> Activity:
         """What the engine says; nothing before it is open."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from specserve.backends.base import Activity
+from specserve.backends.base import Activity, Precision
 from specserve.backends.local.grammars.grammar import Grammar
 
 
@@ -143,7 +143,13 @@ class Tokenizer(ABC):
 
 
 class Engine(ABC):
-    """Runs one model. Any number of generations join and leave its running batch."""
+    """Runs one model. Any number of generations join and leave its running batch.
+
+    Attributes:
+        precision: With which numbers it computes, once it is open and if it tells.
+    """
+
+    precision: Precision | None = None
 
     @property
     @abstractmethod

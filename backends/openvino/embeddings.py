@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from specserve.backends.base import ModelSettings
+from specserve.backends.base import ModelSettings, Precision
 from specserve.backends.local.vectors.batching import Format, Row, Vector
 from specserve.backends.local.vectors.embeddings import Encoder, LocalEmbeddings
 from specserve.backends.openvino import bert, telemetry
-from specserve.backends.options import Options, parse_options
+from specserve.backends.openvino.precision import DEVICE, compute_hint
+from specserve.backends.options import Options, PrecisionMode, parse_options
 from specserve.backends.weights import cache as weights
 from specserve.spec.errors import BackendLoadError, EngineFailure
 
@@ -27,6 +28,10 @@ class EmbeddingOptions(Options):
     """What an embedding model on OpenVINO can be told."""
 
     device: str = Field(default="CPU", min_length=1, description="OpenVINO device, such as CPU or GPU.")
+    precision: PrecisionMode = Field(
+        default="exact",
+        description="`exact` computes in 32-bit floats where the device has them, `fast` in what the device chooses.",
+    )
     num_threads: int = Field(default=0, ge=0, description="CPU threads; 0 leaves it to OpenVINO.")
     batch_tokens: int = Field(
         default=512,
@@ -59,7 +64,9 @@ class _Encoder(Encoder):
         self._tokenizer.no_truncation()  # the file of MiniLM asks for cutting at, and padding to, 128
         self._tokenizer.no_padding()
         # A compiled-model cache (CACHE_DIR) would save 0.15 s of a start and cost as much disk as the weights.
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        hint, compute = compute_hint(options.device, "f32" if options.precision == "exact" else DEVICE)
+        self.precision = Precision(compute)
+        config: dict[str, Any] = {**hint, "PERFORMANCE_HINT": "LATENCY"}
         if options.num_threads:
             config["INFERENCE_NUM_THREADS"] = options.num_threads
         model = bert.build(directory, shape)

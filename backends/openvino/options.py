@@ -8,7 +8,10 @@ from pydantic import Field
 
 from specserve.backends.openvino.adapters import AdapterOptions
 from specserve.backends.openvino.conversion import DEFAULT_WEIGHT_FORMAT, WeightFormat
-from specserve.backends.options import Options
+from specserve.backends.options import Options, PrecisionMode
+
+ComputeFormat = Literal["f32", "bf16", "f16"]
+CacheFormat = Literal["u8", "f16", "bf16", "f32"]
 
 
 class TextOptions(Options):
@@ -16,12 +19,28 @@ class TextOptions(Options):
 
     device: Annotated[str, Field(min_length=1, description="OpenVINO device, such as CPU or GPU.")] = "CPU"
     cache_size_gb: Annotated[int, Field(ge=0, description="KV cache in GiB; 0 lets it grow as requests need it.")] = 2
+    precision: Annotated[
+        PrecisionMode,
+        Field(
+            description="`exact` computes in 32-bit floats. `fast` changes the defaults of the next three options to "
+            "what is fastest; answers then depend on what else runs."
+        ),
+    ] = "exact"
+    compute_precision: Annotated[
+        ComputeFormat | None,
+        Field(description="Number format of sums and products; default: f32, with `fast` the device's own choice."),
+    ] = None
     kv_cache_precision: Annotated[
-        Literal["u8", "f16", "bf16", "f32"], Field(description="Number format of the KV cache; u8 holds twice as much.")
-    ] = "f16"
+        CacheFormat | None,
+        Field(
+            description="Number format of the KV cache; u8 holds four times as many tokens as f32. Default: f32, on "
+            "other devices than CPUs f16, with `fast` u8."
+        ),
+    ] = None
     dynamic_quantization: Annotated[
-        bool, Field(description="Round activations to 8 bits: faster, but answers then depend on what else runs.")
-    ] = False
+        bool | None,
+        Field(description="Whether to round activations to 8 bits. Default: false, with `fast` true."),
+    ] = None
     max_num_batched_tokens: Annotated[
         int, Field(ge=1, description="Most tokens in one engine step; longer prompts are prefilled in parts.")
     ] = 256
@@ -41,9 +60,29 @@ class TextOptions(Options):
     ] = DEFAULT_WEIGHT_FORMAT
 
     @property
+    def rounds_activations(self) -> bool:
+        """Whether activations are rounded to 8 bits."""
+        return self.precision == "fast" if self.dynamic_quantization is None else self.dynamic_quantization
+
+    @property
+    def cache_format(self) -> CacheFormat:
+        """The number format of the KV cache."""
+        if self.kv_cache_precision is not None:
+            return self.kv_cache_precision
+        if self.precision == "fast":
+            return "u8"
+        return "f32" if self.device == "CPU" else "f16"  # of other devices it is not known whether they have f32
+
+    def compute_format(self) -> dict[str, str | bool]:
+        """What the engine process is told of the number format of sums and products; see `precision.py`."""
+        if self.compute_precision is not None:
+            return {"format": self.compute_precision, "required": True}
+        return {"format": "f32" if self.precision == "exact" else "device", "required": False}
+
+    @property
     def whole_zeros(self) -> bool:
         """Whether a GGUF file is to be converted to weights of 8 bits; see `gguf_weights.py`."""
-        return self.dynamic_quantization or self.device != "CPU"  # of other devices it is not known what they can read
+        return self.rounds_activations or self.device != "CPU"  # of other devices it is not known what they can read
 
     def scheduler(self) -> dict[str, int | bool]:
         """The fields of the engine's SchedulerConfig."""
@@ -56,12 +95,12 @@ class TextOptions(Options):
 
     def properties(self) -> dict[str, int | str]:
         """The properties that OpenVINO compiles the model with."""
-        properties: dict[str, int | str] = {"KV_CACHE_PRECISION": self.kv_cache_precision}
-        if not self.dynamic_quantization:
+        properties: dict[str, int | str] = {"KV_CACHE_PRECISION": self.cache_format}
+        if not self.rounds_activations:
             # The plugin's choice is to round. Attention differs in the last bit between one sequence and several, and
             # rounding makes steps of that: an answer would depend on who else asked, also where its seed is the same.
             properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
-        if self.kv_cache_precision == "u8":
+        if self.cache_format == "u8":
             # The engine's choice, BY_CHANNEL, scales whole blocks: as a block that the prefix cache shares fills up,
             # what it holds changes a little, and with it the answers of equal requests with equal seeds.
             properties["KEY_CACHE_QUANT_MODE"] = "BY_TOKEN"

@@ -6,9 +6,8 @@ import asyncio
 import dataclasses
 import importlib.metadata
 import threading
-from typing import TYPE_CHECKING, Any
 
-from specserve.backends.base import ModelSettings
+from specserve.backends.base import ModelSettings, NumberFormat, Precision
 from specserve.backends.local.backend import LocalBackend
 from specserve.backends.local.process.engine import FEATURES
 from specserve.backends.local.process.worker_process import Prepared, WorkerProcess
@@ -21,9 +20,6 @@ from specserve.backends.openvino.options import TextOptions
 from specserve.backends.openvino.scorer import Scorer, launch_scorer
 from specserve.backends.openvino.sources import find_adapters, find_model
 from specserve.backends.options import parse_options
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
 
 _WORKER = "specserve.backends.openvino.worker"
 
@@ -57,11 +53,14 @@ class OpenVINOText(LocalBackend):
             self.features -= {"top_logprobs"}  # the scorer reads the model without them
         order = self._order(files, adapters)
 
-        def launch() -> Coroutine[Any, Any, WorkerProcess]:
-            return WorkerProcess.start(order, self._prepared.take(), "OpenVINO")
+        async def launch() -> WorkerProcess:
+            process = await WorkerProcess.start(order, self._prepared.take(), "OpenVINO")
+            engine.precision = self._precision(process.ready["compute"])
+            return process
 
         folder = str(order["save_to"] or order["model"])
-        scorer = Scorer(lambda: launch_scorer(folder, self._options.num_threads))
+        name = f"the scorer of {self.settings.id}"
+        scorer = Scorer(lambda: launch_scorer(folder, self._options.num_threads, self.settings.workers), name)
         engine = OpenVINOEngine(files, launch, scorer)
         await engine.start()
         return engine
@@ -75,6 +74,9 @@ class OpenVINOText(LocalBackend):
         """The engine's process, and the scorer's if it runs."""
         return self._engine.pids if isinstance(self._engine, OpenVINOEngine) else ()
 
+    def _precision(self, compute: NumberFormat | None) -> Precision:
+        return Precision(compute, self._options.cache_format, self._options.rounds_activations)
+
     def _order(self, files: ModelFiles, adapters: list[Adapter]) -> dict[str, object]:
         """What the engine process is told to open; see `worker.py`."""
         path, version, whole_zeros = files.path, importlib.metadata.version("openvino"), self._options.whole_zeros
@@ -86,5 +88,6 @@ class OpenVINOText(LocalBackend):
             "device": self._options.device,
             "scheduler": self._options.scheduler(),
             "properties": self._options.properties(),
+            "compute": self._options.compute_format(),
             "vocabulary": described(files.tokenizer),
         }

@@ -7,6 +7,7 @@ a crash of the engine is an error of its requests, not of the server.
 It speaks lines of JSON. In, first, what to open::
 
     {"model", "save_to", "whole_zeros", "device", "scheduler": {...}, "properties": {...}, "vocabulary": {...},
+     "compute": {"format": see `precision.py`, "required": whether to refuse if the device does not have it},
      "adapters": [{"path", "alpha", "layers": [...]}]}
 
 and then, at any time, requests (several ids are several answers to one prompt, each with its own seed)::
@@ -14,8 +15,8 @@ and then, at any time, requests (several ids are several answers to one prompt, 
     {"add": [ids], "seeds": [...], "prompt": [...], "config": {...}, "end_ids": [...], "grammar": EBNF or null}
     {"cancel": [ids]}
 
-Out, ``{"ready": true, "capacity": most tokens the KV cache can hold}`` or ``{"failed": why}``, and then one line after
-each step::
+Out, ``{"ready": true, "capacity": most tokens the KV cache can hold, "compute": number format or null}`` or
+``{"failed": why}``, and then one line after each step::
 
     {"outputs": [[id, [tokens], [logprobs], end or null], ...], "running", "cache_usage"}
 
@@ -37,6 +38,7 @@ from specserve.backends.local.process.pipes import begin, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler, GrammarQueue
 from specserve.backends.openvino.opening import open_pipeline
+from specserve.backends.openvino.precision import compute_hint
 
 if TYPE_CHECKING:
     import openvino_genai
@@ -57,12 +59,14 @@ def main() -> int:
         return 0
     try:
         order = json.loads(line)
+        hint, compute = compute_hint(order["device"], order["compute"]["format"], required=order["compute"]["required"])
+        order["properties"] |= hint
         pipeline, compiler = open_pipeline(order)
         capacity = None if order["scheduler"]["cache_size"] == 0 else _warm_up(pipeline)
     except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
         send(replies, {"failed": short(error)})
         return 1
-    send(replies, {"ready": True, "capacity": capacity})
+    send(replies, {"ready": True, "capacity": capacity, "compute": compute})
     worker = _Worker(pipeline, compiler, replies)
     threading.Thread(target=worker.read, args=(sys.stdin.buffer,), daemon=True).start()
     with contextlib.suppress(BrokenPipeError):

@@ -23,6 +23,7 @@ import openvino_genai as genai  # noqa: E402
 from specserve.backends.local.tokens.vocabulary import described  # noqa: E402
 from specserve.backends.openvino.model_files import converted_dir, read_files  # noqa: E402
 from specserve.backends.openvino.options import TextOptions  # noqa: E402
+from specserve.backends.openvino.precision import compute_hint  # noqa: E402
 from specserve.backends.openvino.vocabulary import engine_tokenizer  # noqa: E402
 from specserve.backends.options import parse_options  # noqa: E402
 
@@ -34,7 +35,10 @@ def opened(weights: Path, options: TextOptions) -> genai.ContinuousBatchingPipel
         setattr(scheduler, name, value)
     folder = converted_dir(weights, version("openvino"), whole_zeros=options.whole_zeros)
     tokenizer, _ = engine_tokenizer(described(read_files(weights, options).tokenizer), folder / "openvino_model.xml")
-    return genai.ContinuousBatchingPipeline(folder, tokenizer, scheduler, options.device, **options.properties())
+    compute = options.compute_format()
+    hint, _ = compute_hint(options.device, str(compute["format"]), required=bool(compute["required"]))
+    properties = options.properties() | hint
+    return genai.ContinuousBatchingPipeline(folder, tokenizer, scheduler, options.device, **properties)
 
 
 def generate(pipeline: genai.ContinuousBatchingPipeline, prompts: list[list[int]], tokens: int) -> dict[str, float]:

@@ -109,4 +109,6 @@ async def _lifespan(
 
 
 def _log_state(model: ServedModel) -> None:
-    log_state(model.id, model.state, model.error)
+    precision = None if model.capabilities is None or model.state != "loaded" else model.capabilities.precision
+    facts = {} if precision is None else {"precision": str(precision)}
+    log_state(model.id, model.state, model.error, **facts)

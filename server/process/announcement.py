@@ -44,7 +44,9 @@ def _about(model: ServedModel) -> str:
         return f"could not be loaded: {model.load_error}"
     if model.capabilities is None:
         return "is loaded by hand" if model.settings.load == "manual" else "is loaded on the first request"
-    return ", ".join(map(_in_words, sorted(model.capabilities.operations)))
+    about = ", ".join(map(_in_words, sorted(model.capabilities.operations)))
+    precision = model.capabilities.precision
+    return about if precision is None else f"{about}; {precision}"
 
 
 def _access(settings: Settings, made_key: str) -> str:

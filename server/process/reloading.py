@@ -8,11 +8,25 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from specserve.config.settings import Settings
-from specserve.config.sources import SettingsError, is_live
+from specserve.config.sources import SettingsError
 from specserve.models.registry import Changes
 
 Reload = Callable[[], Awaitable[tuple[Settings, Changes]]]
 """Reads the settings again and gives the models among them effect; or raises `SettingsError`, and nothing changes."""
+
+# What `Reload` gives effect to. All else is told apart by comparison, and said to wait for the next start.
+_LIVE = frozenset(
+    {
+        "chat_template",
+        "load",
+        "max_concurrent_requests",
+        "max_loaded_models",
+        "max_memory_mb",
+        "max_queued_requests",
+        "models",
+        "unload_after_seconds",
+    }
+)
 
 
 class Reloader:
@@ -39,7 +53,7 @@ class Reloader:
             self._log.error("the configuration could not be read; nothing has changed", exc_info=error)
             return
         self._log.info("the configuration was read again", **vars(changes))
-        late = [name for name in Settings.model_fields if not is_live(name) and self._differs(settings, name)]
+        late = [name for name in Settings.model_fields if name not in _LIVE and self._differs(settings, name)]
         if late:
             self._log.warning("some settings take effect at the next start only", settings=late)
 

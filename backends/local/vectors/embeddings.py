@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from specserve.backends.abilities import Embeds
-from specserve.backends.base import Activity, Backend, Capabilities, ModelSettings
+from specserve.backends.base import Activity, Backend, Capabilities, ModelSettings, Precision
 from specserve.backends.construct import construct
 from specserve.backends.local.vectors.batching import Batcher, Format, Row, Vector
 from specserve.generated.models import CreateEmbeddingRequest, CreateEmbeddingResponse, Embedding, EmbeddingUsage
@@ -37,11 +37,13 @@ class Encoder(ABC):
         context_length: Most tokens of one input.
         dimensions: Length of the vectors.
         vocabulary: Token ids are below this.
+        precision: With which numbers it computes, if it tells.
     """
 
     context_length: int
     dimensions: int
     vocabulary: int
+    precision: Precision | None = None
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -94,6 +96,7 @@ class LocalEmbeddings(Backend, Embeds):
             operations={"createEmbedding": parameters},
             context_length=encoder.context_length,
             embedding_dimensions=encoder.dimensions,
+            precision=encoder.precision,
         )
 
     async def start(self) -> None:
