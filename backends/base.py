@@ -7,8 +7,11 @@ What all backends have is here: settings, capabilities, start and stop. What one
 Protocol of one method in `abilities.py`; a backend has the methods of its abilities and no others.
 
 Everything that crosses this line is a model generated from `spec/swagger.yaml`. A request reaches a backend only after
-it was validated against the spec and every parameter outside `Capabilities` was refused, so a backend sees nothing
-that it did not declare, except hints and values that mean "off".
+it was validated against the spec and every parameter outside `Capabilities` was refused, so a backend sees nothing that
+it did not declare, except hints and values that mean "off". A parameter that was given as null is absent, so is an
+empty list where that asks for nothing. In a large request, of more than 64 KiB, what can hold many values is plain JSON
+in place of a model, and a list of objects makes the model of each only when it is looked at: `Call.body` is the same in
+plain JSON for requests of any size.
 """
 
 from __future__ import annotations
@@ -155,6 +158,10 @@ class Capabilities:
     precision: Precision | None = None
 
 
+def _ignore_nothing(_place: str) -> None:
+    """For a call that nobody wants to be told about."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What the server adds to a request: names that every chunk of the answer carries.
@@ -163,11 +170,16 @@ class Call:
         id: The completion's id, unique, such as ``chatcmpl-...``.
         created: Unix time in seconds.
         body: The request as JSON, as it passed validation, for a backend that hands it on. Must not be changed.
+        body_bytes: How large the request was: what goes through all of a large one belongs off the event loop.
+        ignore: Is told what of the request has no effect on this model, by its place, such as ``messages[0].name``; in
+            time if that is before the first chunk. The response names it.
     """
 
     id: str
     created: int
     body: Mapping[str, Any] | None = None
+    body_bytes: int = 0
+    ignore: Callable[[str], None] = _ignore_nothing
 
 
 @dataclass(frozen=True, slots=True)

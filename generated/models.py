@@ -31,9 +31,9 @@ A string that ends the text.
 """
 
 
-StopSequences = TypeAliasType("StopSequences", Annotated[list[StopSequence], Field(max_length=4, min_length=1)])
+StopSequences = TypeAliasType("StopSequences", Annotated[list[StopSequence], Field(max_length=4)])
 """
-Strings of which each ends the text.
+Strings of which each ends the text. None of them ends none.
 """
 
 
@@ -116,9 +116,6 @@ class PromptCacheBreakpointParam(BaseModel):
     Marks the end of a beginning that later requests share.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     mode: Literal["explicit"]
     """
     Always `explicit`.
@@ -184,9 +181,6 @@ class ChatCompletionRequestFunctionMessage(BaseModel):
     What a function returned; the older form of a tool message.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     role: Literal["function"]
     """
     Always `function`.
@@ -206,9 +200,6 @@ class ChatCompletionRequestMessageContentPartText(BaseModel):
     A text.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     type: Literal["text"]
     """
     Always `text`.
@@ -225,9 +216,6 @@ class ChatCompletionImageUrl(BaseModel):
     Where an image is.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     url: str
     """
     An address, or the image itself as a `data:` URL.
@@ -243,9 +231,6 @@ class ChatCompletionInputAudio(BaseModel):
     The data of a recording.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     data: str
     """
     The recording as base64.
@@ -261,9 +246,6 @@ class ChatCompletionInputFile(BaseModel):
     A file, by its data or by its id.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     filename: str | None = None
     """
     The name of the file.
@@ -283,9 +265,6 @@ class ChatCompletionRequestMessageContentPartRefusal(BaseModel):
     What the model said in place of an answer that it would not give.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     type: Literal["refusal"]
     """
     Always `refusal`.
@@ -425,6 +404,36 @@ class ChatCompletionFunctionCallOption(BaseModel):
     name: str
     """
     The name of the function.
+    """
+
+
+class ChatCompletionRequestFunctionCall(BaseModel):
+    """
+    Which function was called, with which arguments.
+    """
+
+    name: str
+    """
+    The name of the function.
+    """
+    arguments: str = "{}"
+    """
+    The arguments as JSON text, as the model wrote it. It may be invalid.
+    """
+
+
+class ChatCompletionRequestCustomCall(BaseModel):
+    """
+    Which tool was called, with which text.
+    """
+
+    name: str
+    """
+    The name of the tool.
+    """
+    input: str
+    """
+    The text, as the model wrote it.
     """
 
 
@@ -968,9 +977,6 @@ class ChatCompletionRequestMessageContentPartImage(BaseModel):
     An image.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     type: Literal["image_url"]
     """
     Always `image_url`.
@@ -984,9 +990,6 @@ class ChatCompletionRequestMessageContentPartAudio(BaseModel):
     A recording.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     type: Literal["input_audio"]
     """
     Always `input_audio`.
@@ -1000,9 +1003,6 @@ class ChatCompletionRequestMessageContentPartFile(BaseModel):
     A file.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     type: Literal["file"]
     """
     Always `file`.
@@ -1092,6 +1092,38 @@ class ChatCompletionNamedToolChoiceCustom(BaseModel):
     Always `custom`.
     """
     custom: ChatCompletionNamedToolChoiceCustomTool
+
+
+class ChatCompletionRequestMessageToolCall(BaseModel):
+    """
+    A call of a function, sent back.
+    """
+
+    id: str
+    """
+    The id of the call, to which the tool's answer refers.
+    """
+    type: Literal["function"]
+    """
+    Always `function`.
+    """
+    function: ChatCompletionRequestFunctionCall
+
+
+class ChatCompletionRequestMessageCustomToolCall(BaseModel):
+    """
+    A call of a custom tool, sent back.
+    """
+
+    id: str
+    """
+    The id of the call, to which the tool's answer refers.
+    """
+    type: Literal["custom"]
+    """
+    Always `custom`.
+    """
+    custom: ChatCompletionRequestCustomCall
 
 
 class ChatCompletionMessageToolCall(BaseModel):
@@ -1550,9 +1582,6 @@ class ChatCompletionRequestDeveloperMessage(BaseModel):
     Instructions that rank above those of the user; the newer name of a system message.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     role: Literal["developer"]
     """
     Always `developer`.
@@ -1563,7 +1592,7 @@ class ChatCompletionRequestDeveloperMessage(BaseModel):
     """
     name: str | None = None
     """
-    Who speaks, where several have the same role.
+    Who speaks, where several have the same role. Has an effect where the model's template shows names.
     """
 
 
@@ -1572,9 +1601,6 @@ class ChatCompletionRequestSystemMessage(BaseModel):
     Instructions that rank above those of the user.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     role: Literal["system"]
     """
     Always `system`.
@@ -1585,7 +1611,7 @@ class ChatCompletionRequestSystemMessage(BaseModel):
     """
     name: str | None = None
     """
-    Who speaks, where several have the same role.
+    Who speaks, where several have the same role. Has an effect where the model's template shows names.
     """
 
 
@@ -1594,9 +1620,6 @@ class ChatCompletionRequestToolMessage(BaseModel):
     What a tool returned.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     role: Literal["tool"]
     """
     Always `tool`.
@@ -1605,6 +1628,10 @@ class ChatCompletionRequestToolMessage(BaseModel):
     """
     The result.
     """
+    name: str | None = None
+    """
+    The name of the function that returned it. Has an effect where the model's template shows names.
+    """
     tool_call_id: str
     """
     The id of the call that this answers.
@@ -1612,8 +1639,7 @@ class ChatCompletionRequestToolMessage(BaseModel):
 
 
 ChatCompletionAssistantParts = TypeAliasType(
-    "ChatCompletionAssistantParts",
-    Annotated[list[ChatCompletionRequestAssistantMessageContentPart], Field(min_length=1)],
+    "ChatCompletionAssistantParts", list[ChatCompletionRequestAssistantMessageContentPart]
 )
 """
 What the model said, in parts.
@@ -1681,6 +1707,17 @@ ChatCompletionToolChoiceOption = TypeAliasType(
 )
 """
 A mode, or the tool that must be called.
+"""
+
+
+ChatCompletionRequestMessageToolCallUnion = TypeAliasType(
+    "ChatCompletionRequestMessageToolCallUnion",
+    Annotated[
+        ChatCompletionRequestMessageToolCall | ChatCompletionRequestMessageCustomToolCall, Field(discriminator="type")
+    ],
+)
+"""
+A call of a tool, sent back.
 """
 
 
@@ -1839,9 +1876,6 @@ class ChatCompletionRequestAssistantMessage(BaseModel):
     What the model said before. The message of an answer can be sent back as it is.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     role: Literal["assistant"]
     """
     Always `assistant`.
@@ -1856,21 +1890,21 @@ class ChatCompletionRequestAssistantMessage(BaseModel):
     """
     name: str | None = None
     """
-    Who speaks, where several have the same role.
+    Who speaks, where several have the same role. Has an effect where the model's template shows names.
     """
     audio: ChatCompletionRequestAssistantMessageAudio | None = None
     """
     Refers to the spoken form of the message.
     """
-    tool_calls: list[ChatCompletionMessageToolCallUnion] | None = None
+    tool_calls: list[ChatCompletionRequestMessageToolCallUnion] | None = None
     """
     The tools that the message calls.
     """
-    function_call: ChatCompletionFunctionCall | None = None
+    function_call: ChatCompletionRequestFunctionCall | None = None
     """
     The older form of `tool_calls`.
     """
-    annotations: list[ChatCompletionAnnotation] | None = None
+    annotations: list[dict[str, Any]] | None = None
     """
     The sources that an answer named. Accepted so that an answer can be sent back as it is.
     """
@@ -2021,9 +2055,6 @@ class ChatCompletionRequestUserMessage(BaseModel):
     What the user says.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-    )
     role: Literal["user"]
     """
     Always `user`.
@@ -2034,7 +2065,7 @@ class ChatCompletionRequestUserMessage(BaseModel):
     """
     name: str | None = None
     """
-    Who speaks, where several have the same role.
+    Who speaks, where several have the same role. Has an effect where the model's template shows names.
     """
 
 
@@ -2199,7 +2230,7 @@ class CreateChatCompletionRequest(BaseModel):
     """
     The older form of `tool_choice`, for `functions`.
     """
-    functions: Annotated[list[ChatCompletionFunctions] | None, Field(max_length=128, min_length=1)] = None
+    functions: Annotated[list[ChatCompletionFunctions] | None, Field(max_length=128)] = None
     """
     The older form of `tools`.
     """

@@ -1,8 +1,8 @@
-"""Three fates of a parameter: it takes effect, it is refused by name, or it is a hint. None is ignored in silence."""
+"""Three fates of a parameter: it takes effect, it is refused, or it is a hint. What has no effect is named."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from specserve.spec.document import Parameter
@@ -12,13 +12,16 @@ _PLAIN = frozenset({"role", "content", "name"})
 _SPEAKERS = frozenset({"assistant", "developer", "system", "user"})
 
 
-def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any], supported: frozenset[str]) -> None:
+def refuse_unsupported(
+    policy: Mapping[str, Parameter], body: Mapping[str, Any], supported: frozenset[str], ignore: Callable[[str], None]
+) -> None:
     """Refuse what the model cannot give effect to.
 
     Args:
         policy: The operation's parameters as the spec describes them: which are hints, which values mean "off".
         body: The request body, validated against the spec.
         supported: What the backend declared for this operation of this model; see `Capabilities`.
+        ignore: Is told each hint that has no effect.
 
     Raises:
         UnsupportedParameter: Names the first such parameter, or the part of a message.
@@ -28,7 +31,9 @@ def refuse_unsupported(policy: Mapping[str, Parameter], body: Mapping[str, Any],
         if name in supported:
             continue
         parameter = policy[name]
-        if not parameter.handled and not parameter.hint and not parameter.is_off(value):
+        if parameter.hint:
+            ignore(name)
+        elif not parameter.handled and not parameter.is_off(value):
             raise UnsupportedParameter(f"This model does not support '{name}'.", param=name)
     _check_stream_options(body)
     for path, feature in _message_features(body.get("messages") or ()):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from specserve.spec.diff import diff
-from specserve.spec.document import installed, load
+from specserve.spec.document import as_written, installed
 from specserve.spec.errata import Difference, Errata, Kind, with_tables
 from specserve.spec.made_docs import command
 from specserve.spec.pin import NotPublishedError, pin
@@ -46,7 +46,9 @@ def pin_command(file: Path, output: Path) -> None:
 def diff_command() -> None:
     """Print how the contract differs from the published spec, and why. Exit with 1 if anything is unexplained."""
     found = diff(
-        load(), installed("specserve.spec", "upstream.yaml"), Errata.read(installed("specserve.spec", "errata.yaml"))
+        as_written(),
+        installed("specserve.spec", "upstream.yaml"),
+        Errata.read(installed("specserve.spec", "errata.yaml")),
     )
     click.echo(report(found), nl=False)
     if any(difference.explanation is None for difference in found):

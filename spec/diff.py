@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from specserve.spec.document import Operation, operations, resolve
+from specserve.spec.document import Operation, operations
 from specserve.spec.errata import ABSENT, EXTENSION, Difference, Errata
+from specserve.spec.references import resolve
 from specserve.spec.shape import VALUES, Schema, component, shape, signature
 
 # Where a schema is a component or a branch of a union, whether null is allowed is told by the place that uses it, and

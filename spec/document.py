@@ -10,6 +10,9 @@ from typing import Any
 
 import yaml
 
+from specserve.spec import absent_nulls
+from specserve.spec.references import resolve
+
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 # libyaml parses the contract about ten times as fast; not every platform's pyyaml has it.
@@ -45,7 +48,9 @@ class Parameter:
     Attributes:
         name: The property's name; of a nested one the last part of it.
         hint: Accepting it changes nothing in the answer, so any value is accepted.
-        off: The values that ask for nothing, so that they are accepted too.
+        off: The values that ask for nothing, so that they are accepted too; null asks for nothing wherever
+            `absent_null` says so.
+        absent_null: Null stands for "not given".
         handled: The server itself gives effect to it, whatever the model.
         extension: OpenAI does not have it.
         schema: Its schema as it stands in the document.
@@ -56,12 +61,15 @@ class Parameter:
     hint: bool
     off: tuple[Any, ...]
     handled: bool
+    absent_null: bool
     extension: bool
     schema: Mapping[str, Any]
     nested: Mapping[str, Parameter]
 
     def is_off(self, value: object) -> bool:
         """Whether a value asks for nothing. Equality is JSON's: false is not 0, and 1 is 1.0."""
+        if value is None:
+            return self.absent_null
         return any(_same_json(value, off) for off in self.off)
 
 
@@ -93,7 +101,12 @@ def installed(package: str, name: str) -> Any:
 
 @cache
 def load() -> dict[str, Any]:
-    """The contract as it is installed. One document for all callers: do not change it."""
+    """The contract, with what it says once written out everywhere. One document for all callers: do not change it."""
+    return absent_nulls.written_out(as_written())
+
+
+def as_written() -> dict[str, Any]:
+    """The contract as it stands in swagger.yaml."""
     document: dict[str, Any] = installed("specserve.spec", "swagger.yaml")
     return document
 
@@ -126,16 +139,6 @@ def answer_component(document: Mapping[str, Any], operation: Operation, media_ty
     schema = success.get("content", {}).get(media_type, {}).get("schema", {})
     branches = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
     return next((branch["$ref"].rpartition("/")[2] for branch in branches if "$ref" in branch), None)
-
-
-def resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow a ``$ref`` within the document, and those that it leads to."""
-    while "$ref" in node:
-        reference: str = node["$ref"]
-        node = document
-        for part in reference.removeprefix("#/").split("/"):
-            node = node[part.replace("~1", "/").replace("~0", "~")]
-    return node
 
 
 def request_schema(document: Mapping[str, Any], operation_id: str) -> Mapping[str, Any]:
@@ -173,6 +176,7 @@ def _parameter(document: Mapping[str, Any], name: str, node: Mapping[str, Any]) 
         hint=bool(node.get("x-specserve-hint", False)),
         off=tuple(node.get("x-specserve-off", ())),
         handled=bool(node.get("x-specserve-handled", False)),
+        absent_null=node.get(absent_nulls.KEY) == absent_nulls.ABSENT,
         extension=bool(node.get("x-specserve-extension", False)),
         schema=node,
         nested={key: inner for key, inner in nested.items() if inner.hint or inner.off or inner.nested},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from specserve.spec.document import resolve
+from specserve.spec import absent_nulls
+from specserve.spec.references import accepts_null
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COMPONENTS = "#/components/schemas/"
@@ -19,7 +20,7 @@ _APPLICATORS = frozenset({"allOf", "anyOf", "oneOf", "not", "$ref"})
 Schema = Mapping[str, Any]
 
 
-def to_json_schema(document: Schema, schema_or_ref: Schema | str) -> dict[str, Any]:
+def to_json_schema(document: Schema, schema_or_ref: Schema | str, *, settled: bool = False) -> dict[str, Any]:
     """Make a self-contained JSON Schema.
 
     ``nullable`` becomes a type or branch ``null``; it is read as "null is allowed as well", also beside ``allOf``,
@@ -29,8 +30,10 @@ def to_json_schema(document: Schema, schema_or_ref: Schema | str) -> dict[str, A
     Args:
         document: The OpenAPI document.
         schema_or_ref: A schema in it, or a reference such as ``#/components/schemas/Model``.
+        settled: Accept a request only in the one form in which it is handed on: without null or an empty list for "not
+            given", without a key that would be dropped, and with what would be filled in.
     """
-    converter = _Converter(document)
+    converter = _Converter(document, settled=settled)
     schema = {"$ref": schema_or_ref} if isinstance(schema_or_ref, str) else schema_or_ref
     root = converter.convert(schema)
     definitions = converter.definitions()
@@ -38,8 +41,9 @@ def to_json_schema(document: Schema, schema_or_ref: Schema | str) -> dict[str, A
 
 
 class _Converter:
-    def __init__(self, document: Schema) -> None:
+    def __init__(self, document: Schema, *, settled: bool = False) -> None:
         self._document = document
+        self._settled = settled
         self._pending: list[str] = []
         self._seen: set[str] = set()
 
@@ -58,6 +62,8 @@ class _Converter:
         if double is not None:
             schema = {**{key: value for key, value in schema.items() if key != "not"}, **double}
         out: dict[str, Any] = {}
+        if self._settled:
+            schema = _closed(schema)
         for key, value in schema.items():
             if key not in _DROPPED and not key.startswith("x-"):
                 out[key] = self._keyword(key, value)
@@ -73,7 +79,7 @@ class _Converter:
     def _keyword(self, key: str, value: Any) -> Any:
         match key:
             case "properties":
-                return {name: self.convert(inner) for name, inner in value.items()}
+                return {name: self._property(inner) for name, inner in value.items()}
             case "allOf" | "anyOf" | "oneOf":
                 return [self.convert(inner) for inner in value]
             case "items" | "not":
@@ -84,6 +90,17 @@ class _Converter:
                 return {**value, "mapping": {tag: self._reference(ref) for tag, ref in value["mapping"].items()}}
             case _:
                 return value
+
+    def _property(self, schema: Schema) -> dict[str, Any]:
+        converted = self.convert(schema)
+        if not self._settled:
+            return converted
+        refused: list[dict[str, Any]] = []
+        if schema.get(absent_nulls.KEY) == absent_nulls.ABSENT:
+            refused.append({"type": "null"})
+        if [] in schema.get("x-specserve-off", ()):
+            refused.append({"type": "array", "maxItems": 0})
+        return {"allOf": [converted], "not": {"anyOf": refused}} if refused else converted
 
     def _reference(self, reference: str) -> str:
         if not reference.startswith(_COMPONENTS):
@@ -103,7 +120,7 @@ class _Converter:
             return out
         for union in ("oneOf", "anyOf"):
             if union in out and len(out.keys() & (_APPLICATORS | {"type", "enum"})) == 1:
-                takers = sum(self._accepts_null(branch) for branch in schema[union])
+                takers = sum(accepts_null(self._document, branch) for branch in schema[union])
                 if takers == 0:
                     out[union] = [*out[union], {"type": "null"}]
                 if takers <= 1 or union == "anyOf":
@@ -113,8 +130,22 @@ class _Converter:
         notes: dict[str, Any] = {key: out.pop(key) for key in ("description", "default", "title") if key in out}
         return {**notes, "anyOf": [out, {"type": "null"}]}
 
-    def _accepts_null(self, branch: Schema) -> bool:
-        resolved = resolve(self._document, branch)
-        if resolved.get("nullable") is True:
-            return True
-        return any(self._accepts_null(inner) for key in ("oneOf", "anyOf") for inner in resolved.get(key, ()))
+
+def is_open(schema: Schema) -> bool:
+    """Whether an object says which keys it has and takes others too: those are dropped, and named."""
+    return schema.get("type") == "object" and "properties" in schema and "additionalProperties" not in schema
+
+
+def filled(schema: Schema) -> dict[str, Any]:
+    """The properties that a request is given where it lacks them, each with its value."""
+    properties = schema.get("properties", {})
+    return {name: node["default"] for name, node in properties.items() if node.get("x-specserve-filled")}
+
+
+def _closed(schema: Schema) -> Schema:
+    required = [*schema.get("required", ()), *filled(schema)]
+    return {
+        **schema,
+        **({"required": required} if required else {}),
+        **({"additionalProperties": False} if is_open(schema) else {}),
+    }

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from specserve.spec.document import Operation, operations, resolve
+from specserve.spec.document import Operation, operations
+from specserve.spec.references import resolve
 
 Methods = Mapping[str, str]  # method in capitals -> operationId
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from specserve.spec.document import METHODS, load, operations, parse, resolve
+from specserve.spec.document import METHODS, load, operations, parse
+from specserve.spec.references import resolve
 
 _PROSE = frozenset({"description", "title", "summary", "example", "examples", "externalDocs"})
 # Below these, keys are names and not keywords.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from specserve.spec.document import resolve
+from specserve.spec.references import resolve
 
 Schema = Mapping[str, Any]
 

@@ -22,10 +22,11 @@ from specserve.backends.local.tools.chunks import ToolChunks
 from specserve.backends.local.tools.formats import GENERIC
 from specserve.backends.local.tools.prompts import ToolPrompts
 from specserve.backends.local.tools.tools import answer_grammar, ending_after_call, read_tools
-from specserve.backends.local.wire.chunks import ChatChunks, CompletionChunks, chunks_of_whole
-from specserve.backends.local.wire.events import Events, event_stencils
-from specserve.backends.local.wire.logprobs import LogprobBuilder
-from specserve.backends.local.wire.stencil import placeholder
+from specserve.backends.local.wire.answers import ChatAnswers, CompletionAnswers
+from specserve.backends.local.wire.chunks import ChatChunks, CompletionChunks
+from specserve.backends.local.wire.delivery import Events, event_stencils, whole, whole_chunks
+from specserve.backends.local.wire.spelling import Spelling
+from specserve.backends.local.wire.stencil import hole
 from specserve.generated.models import ChatCompletionRequestUserMessage
 from specserve.spec.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
 
@@ -97,8 +98,10 @@ class LocalBackend(Backend, Chats, Completes):
             template = ChatTemplate(source, self._engine.special_tokens)
             self._prompts = ChatPrompts(template, self._engine.tokenizer)
             self._tool_prompts = ToolPrompts(template)
-        self._logprobs = LogprobBuilder(self._engine.tokenizer)
-        shared = (Call(id=placeholder("id"), created=placeholder("created")), self.settings.id, self._logprobs)
+        self._spelling = Spelling(self._engine.tokenizer)
+        self._chat_answers = ChatAnswers(self.settings.id, self._spelling)
+        self._completion_answers = CompletionAnswers(self.settings.id, self._spelling)
+        shared = (Call(id=hole("id"), created=hole("created")), self.settings.id, self._spelling)
         self._chat_events = event_stencils(ChatChunks(*shared))
         self._completion_events = event_stencils(CompletionChunks(*shared))
         self._capabilities = self.declare(self._engine)
@@ -171,12 +174,15 @@ class LocalBackend(Backend, Chats, Completes):
         # A model that never learned to call does not know when to stop: it repeats itself, unless asked for more.
         unasked = not ("parallel_tool_calls" in request.model_fields_set and asked["parallel_tool_calls"])
         tools = read_tools(asked, one_required=unasked and not form.taught)
-        planned = await self._plan_chat(asked, tools, form)
+        planned = await self._plan_chat(asked, tools, form, call.ignore)
         generation = Generation(self.engine, planned)
-        shared = (call, self.settings.id, self._logprobs)
+        if tools is None and not asked["stream"]:
+            yield self._chat_answers.encoded(call, await whole(generation), generation.usage())
+            return
+        shared = (call, self.settings.id, self._spelling)
         chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
         if not asked["stream"]:
-            for chunk in await chunks_of_whole(generation, chunks):
+            for chunk in await whole_chunks(generation, chunks):
                 yield chunk
             return
         include_usage = _include_usage(asked)
@@ -199,11 +205,10 @@ class LocalBackend(Backend, Chats, Completes):
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
         generation = Generation(self.engine, planned)
-        chunks = CompletionChunks(call, self.settings.id, self._logprobs)
         if not asked["stream"]:
-            for chunk in await chunks_of_whole(generation, chunks):
-                yield chunk
+            yield self._completion_answers.encoded(call, await whole(generation), generation.usage())
             return
+        chunks = CompletionChunks(call, self.settings.id, self._spelling)
         include_usage = _include_usage(asked)
         events = Events(chunks, call, self._completion_events[include_usage], include_usage=include_usage)
         yield ACCEPTED
@@ -212,7 +217,9 @@ class LocalBackend(Backend, Chats, Completes):
                 yield events.gained(deltas) if deltas else ACCEPTED
         yield events.usage(generation.usage())
 
-    async def _plan_chat(self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat) -> plan.Plan:
+    async def _plan_chat(
+        self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat, ignore: Callable[[str], None]
+    ) -> plan.Plan:
         limit, alternatives = plan.chat_limit(asked), plan.chat_alternatives(asked)
         messages, text = asked["messages"], asked["prompt"]
         param = "messages" if text is None else "prompt"
@@ -224,7 +231,7 @@ class LocalBackend(Backend, Chats, Completes):
             messages = [ChatCompletionRequestUserMessage.model_construct(role="user", content=text)]
         size = len(str(asked["response_format"])) + len(str(asked["tools"]))
         grammar = await self._off_loop(lambda: answer_grammar(tools, form, format_grammar(asked)), size)
-        prompt = await self._chat_prompt(messages, asked["reasoning_effort"], tools)
+        prompt = await self._chat_prompt(messages, asked["reasoning_effort"], tools, ignore)
         planned = plan.make_plan(
             asked,
             [prompt.ids],
@@ -259,11 +266,15 @@ class LocalBackend(Backend, Chats, Completes):
             engine_ranks=ranks,
         )
 
-    async def _chat_prompt(self, messages: Sequence[Any], effort: str | None, tools: Tools | None) -> ChatPrompt:
+    async def _chat_prompt(
+        self, messages: Sequence[Any], effort: str | None, tools: Tools | None, ignore: Callable[[str], None]
+    ) -> ChatPrompt:
         prompts = self._prompts
         if prompts is None or self._tool_prompts is None:
             raise OperationNotSupported("This model has no chat template: use completions.", param="model")
-        plain_messages, tool_variables = self._tool_prompts.prepared(template_messages(messages), tools)
+        given = template_messages(messages)
+        prompts.drop_names(given, ignore)
+        plain_messages, tool_variables = self._tool_prompts.prepared(given, tools)
         size = sum(len(message["content"]) for message in plain_messages)
         if effort == "none" and prompts.thinks and not prompts.takes_effort:
             raise UnsupportedValue("This model always thinks.", param="reasoning_effort")

@@ -14,6 +14,7 @@ from specserve.conformance import families
 from specserve.conformance.exchanges import Exchange
 from specserve.conformance.exchanges import load as load_exchanges
 from specserve.spec import document
+from specserve.spec.references import resolve
 
 _COMPONENTS = "#/components/schemas/"
 
@@ -169,7 +170,7 @@ def _pointer(schema: SchemaPart | None, identifier: str) -> str:
             node = node["allOf"][0]
         while "$ref" in node:
             pointer = node["$ref"]
-            node = document.resolve(contract, node)
+            node = resolve(contract, node)
         pointer += "/items" if step == "*" else f"/properties/{step}"
     find(pointer)
     return pointer

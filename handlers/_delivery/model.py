@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from specserve.backends.base import Call
 from specserve.handlers._delivery.watching import until_disconnect
 from specserve.handlers._parameters import refuse_unsupported
 from specserve.models.served_model import ServedModel
@@ -36,5 +40,23 @@ async def served_model(request: Request, operation_id: str, body: Body) -> tuple
     supported = model.backend.capabilities.operations.get(operation_id)
     if supported is None:
         raise OperationNotSupported("The requested model does not support this operation.", param="model")
-    refuse_unsupported(state["parameters"][operation_id], raw, supported)
+    check = partial(refuse_unsupported, state["parameters"][operation_id], raw, supported, state["ignored"].add)
+    await state["off_loop"](check, state["body_bytes"])
     return model, model.defaults.apply(operation_id, body, raw, supported)
+
+
+def new_call(request: Request, prefix: str) -> Call:
+    """What a backend is told beside the request.
+
+    Args:
+        request: The request.
+        prefix: How the answer's id begins.
+    """
+    state: dict[str, Any] = request.scope["state"]
+    return Call(
+        id=f"{prefix}-{secrets.token_hex(16)}",
+        created=int(time.time()),
+        body=state["body"],
+        body_bytes=state["body_bytes"],
+        ignore=state["ignored"].add,
+    )

@@ -176,6 +176,16 @@ class Settings(BaseModel):
         ),
         json_schema_extra={"group": "Limits"},
     )
+    max_bodies_in_flight_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=1,
+        description=(
+            "Request bodies that are held at the same time, in bytes, from their first byte until the answer is out; "
+            "any more are answered 429. Bodies of up to 64 KiB have as much again for themselves. At least twice "
+            "`max_body_bytes` is taken."
+        ),
+        json_schema_extra={"group": "Limits"},
+    )
     stream_keep_alive_seconds: float = Field(
         default=10,
         ge=0,
@@ -197,7 +207,8 @@ class Settings(BaseModel):
         default="reject",
         description=(
             "What becomes of request parameters that the API does not have: `reject` answers 400 as OpenAI does, "
-            "`ignore` drops them and says so in a response header and the log."
+            "`ignore` drops them and says so in a response header and the log. Unknown keys inside of messages are "
+            "dropped either way."
         ),
         json_schema_extra={"group": "Contract"},
     )

@@ -13,15 +13,19 @@ from specserve import __version__
 from specserve.config.settings import Settings
 from specserve.http.auth import AuthMiddleware, KeyRing
 from specserve.http.binding import bind
+from specserve.http.bodies_in_flight import BodiesInFlight
 from specserve.http.connexion_seam import AsyncApp, LifespanMiddleware, TableResolver
 from specserve.http.dispatch import HandlerMiddleware
 from specserve.http.docs_page import DocsMiddleware
 from specserve.http.errors import ErrorMiddleware
+from specserve.http.ignored import IGNORED_HEADER
 from specserve.http.leases import LeaseMiddleware
+from specserve.http.off_loop import OffLoop
 from specserve.http.paths import BASE_PATH, PathMiddleware
 from specserve.http.request_id import RequestIdMiddleware
+from specserve.http.response_validation import ResponseValidationMiddleware
 from specserve.http.shutdown import ShutdownMiddleware
-from specserve.http.validation import IGNORED_HEADER, RequestValidationMiddleware, ResponseValidationMiddleware
+from specserve.http.validation import RequestValidationMiddleware
 from specserve.models.registry import Registry
 from specserve.models.served_model import ServedModel
 from specserve.spec.document import load, operations, parameters
@@ -95,16 +99,20 @@ async def _lifespan(
     await registry.start()
     if not registry.survives_failures:
         registry.listeners.append(_log_state)
+    off_loop = OffLoop()
     try:
         yield {
             "registry": registry,
             "parameters": {o.operation_id: parameters(document, o.operation_id) for o in operations(document)},
             "max_body_bytes": settings.max_body_bytes,
+            "bodies_in_flight": BodiesInFlight(max(settings.max_bodies_in_flight_bytes, 2 * settings.max_body_bytes)),
+            "off_loop": off_loop,
             "ignore_unknown_parameters": settings.unknown_parameters == "ignore",
             "stream_keep_alive_seconds": settings.stream_keep_alive_seconds,
             "version": __version__,
         }
     finally:
+        off_loop.close()
         await registry.stop()
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from specserve.http.binding import Handler
 from specserve.http.connexion_seam import AbstractOperation, OperationAPI, RoutedMiddleware
-from specserve.http.violations import format_path
-from specserve.spec.errors import InvalidRequest
+from specserve.http.off_loop import LARGE_BODY_BYTES
+from specserve.http.reader import List, Node, Nullable, Object
+from specserve.http.reader_compiler import compile_reader
+from specserve.http.request_models import RequestModel
 
 
 class HandlerOperation:
@@ -26,10 +27,18 @@ class HandlerOperation:
     has parsed; path parameters come from Connexion's routing by name.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, body: Node | None = None) -> None:
         self._handler = handler
         parameters = inspect.signature(handler, eval_str=True).parameters
-        self._body_model: type[BaseModel] | None = parameters["body"].annotation if "body" in parameters else None
+        self._body_model: RequestModel | None = None
+        if "body" in parameters:
+            properties = body.properties if isinstance(body, Object) else {}
+            nodes = {name: node.of if isinstance(node, Nullable) else node for name, node in properties.items()}
+            self._body_model = RequestModel(
+                parameters["body"].annotation,
+                holds_many=[name for name, node in nodes.items() if node.holds_many],
+                lists=[name for name, node in nodes.items() if isinstance(node, List) and node.items.holds_many],
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -40,7 +49,8 @@ class HandlerOperation:
         request = Request(scope, receive)
         arguments: dict[str, Any] = dict(scope["path_params"])
         if self._body_model is not None:
-            arguments["body"] = _parse(self._body_model, scope["state"]["body"])
+            state = scope["state"]
+            arguments["body"] = self._body_model.make(state["body"], large=state["body_bytes"] > LARGE_BODY_BYTES)
         response = await self._handler(request, **arguments)
         await response(scope, receive, send)
 
@@ -50,21 +60,12 @@ class HandlerAPI(OperationAPI[HandlerOperation]):
 
     def make_operation(self, operation: AbstractOperation) -> HandlerOperation:
         """Take the function that is bound to an operation."""
-        return HandlerOperation(operation.function)
+        content = operation.request_body.get("content", {}).get("application/json")
+        body = compile_reader(self.specification.raw, content["schema"]) if content else None
+        return HandlerOperation(operation.function, body)
 
 
 class HandlerMiddleware(RoutedMiddleware[HandlerAPI]):
     """Connexion's hook for `HandlerAPI`."""
 
     api_cls = HandlerAPI
-
-
-def _parse(model: type[BaseModel], body: Any) -> BaseModel:
-    """Make the generated model of a body that the spec's validator has passed."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        # The models are a second reading of the spec, by another tool; where it is narrower the answer is still a 400.
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = format_path(first["loc"])
-        raise InvalidRequest(f"Invalid value for '{param}'.", param=param) from error

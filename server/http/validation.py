@@ -1,62 +1,57 @@
-"""Requests and responses against the spec, with validators compiled once per operation.
+"""Requests against the spec, with validators compiled once per operation.
 
-Two Connexion middlewares that take the place of its own: those build a new Python validator per request.
+A Connexion middleware that takes the place of its own, which builds a new Python validator per request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from typing import Any
 
-import orjson
 import structlog
-from jsonschema_rs import Draft202012Validator, ValidationError
+from jsonschema_rs import Draft202012Validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from specserve.http.body import parse_json, read_body
-from specserve.http.connexion_seam import AbstractOperation, OperationAPI, RoutedMiddleware, Specification
-from specserve.http.violations import explain, format_path, unknown_keys
-from specserve.spec.errors import APIError, InvalidRequest
+from specserve.http.bodies_in_flight import BodiesInFlight
+from specserve.http.body import check_headers, read_body
+from specserve.http.connexion_seam import AbstractOperation, OperationAPI, RoutedMiddleware
+from specserve.http.ignored import IGNORED_HEADER, Ignored
+from specserve.http.json_body import parse_json
+from specserve.http.off_loop import LARGE_BODY_BYTES, OffLoop
+from specserve.http.reader import Reading
+from specserve.http.reader_compiler import compile_reader
+from specserve.spec.errors import InvalidRequest
 from specserve.spec.json_schema import to_json_schema
 
-IGNORED_HEADER = "x-specserve-ignored-parameters"
-_MOST_ERRORS = 50  # violations looked at; a hostile body could hold millions
-_MOST_PASSES = 5  # removing an unknown key may bring another to light, in a deeper object
 
-
-@dataclass(frozen=True)
 class _Body:
     """What the contract says of one operation's body."""
 
-    validator: Draft202012Validator
-    required: bool
-    one_of: tuple[str, ...]
+    def __init__(self, document: dict[str, Any], schema: dict[str, Any], *, required: bool) -> None:
+        self.required = required
+        self._settled = Draft202012Validator(to_json_schema(document, schema, settled=True))
+        self._reader = compile_reader(document, schema)
 
-    def validate(self, body: Any, *, ignore_unknown: bool) -> list[str]:
-        """Validate in place; returns the names that were removed because the contract does not know them."""
-        if self.validator.is_valid(body):
-            return []
-        removed: list[str] = []
-        for _ in range(_MOST_PASSES):
-            errors = list(islice(self.validator.iter_errors(body), _MOST_ERRORS))
-            if not errors:
-                return removed
-            unknown = unknown_keys(errors) if ignore_unknown else []
-            if not unknown:
-                raise explain(errors, self.one_of)
-            for path, name in unknown:
-                holder = body
-                for part in path:
-                    holder = holder[part]
-                holder.pop(name, None)
-                removed.append(_header_safe(format_path([*path, name]) or name))
-        raise explain(errors, self.one_of)
+    def read(self, raw: bytes | bytearray, ignored: Ignored, *, drop_unknown: bool) -> Any:
+        """Parse and validate, and bring into the form in which it is handed on.
+
+        Raises:
+            InvalidRequest: It breaks the contract.
+        """
+        body = parse_json(raw)
+        # The usual body is in that form already, and a validator says so faster than we could. It keeps the interpreter
+        # to itself meanwhile, so that a large body goes the other way.
+        if len(raw) <= LARGE_BODY_BYTES and self._settled.is_valid(body):
+            return body
+        return self._reader.read(body, Reading(ignored, drop_unknown))
 
 
 class RequestValidation:
-    """Reads, parses and validates the body of one operation; leaves the result in the scope's state as ``body``."""
+    """Reads, parses and validates the body of one operation.
+
+    It leaves in the scope's state what it has read: `body`, how many bytes it had as `body_bytes`, and as `ignored`
+    what of it had no effect, to which whoever answers may add until the response begins.
+    """
 
     def __init__(self, next_app: ASGIApp, body: _Body | None) -> None:
         self._next_app = next_app
@@ -67,25 +62,31 @@ class RequestValidation:
         """Validate, then go on.
 
         Raises:
-            InvalidRequest: The body breaks the contract; see also `body.read_body` and `body.parse_json`.
+            InvalidRequest: The body breaks the contract; see also `body.read_body` and `json_body.parse_json`.
+            Overloaded: See `body.read_body`.
         """
         if self._body is None:
             await self._next_app(scope, receive, send)
             return
         state: dict[str, Any] = scope["state"]
-        raw = await read_body(scope, receive, state["max_body_bytes"])
-        if not raw:
-            if self._body.required:
+        bodies: BodiesInFlight = state["bodies_in_flight"]
+        off_loop: OffLoop = state["off_loop"]
+        ignored = state["ignored"] = Ignored()
+        state["body"], state["body_bytes"] = None, 0
+        with bodies.room() as room:
+            check_headers(scope)
+            raw = await read_body(scope, receive, state["max_body_bytes"], room, off_loop)
+            if raw:
+                drop_unknown: bool = state["ignore_unknown_parameters"]
+                read = partial(self._body.read, raw, ignored, drop_unknown=drop_unknown)
+                size = state["body_bytes"] = len(raw)
+                del raw
+                state["body"] = await off_loop(read, size)
+                if ignored and drop_unknown:
+                    self._log.warning("ignored unknown parameters", parameters=str(ignored))
+            elif self._body.required:
                 raise InvalidRequest("The request body is empty.")
-            state["body"] = None
-        else:
-            body = parse_json(scope, raw)
-            ignored = self._body.validate(body, ignore_unknown=state["ignore_unknown_parameters"])
-            if ignored:
-                self._log.warning("ignored unknown parameters", parameters=ignored)
-                send = _with_header(send, IGNORED_HEADER, ", ".join(ignored))
-            state["body"] = body
-        await self._next_app(scope, receive, send)
+            await self._next_app(scope, receive, _naming(ignored, send))
 
 
 class RequestValidationAPI(OperationAPI[RequestValidation]):
@@ -95,13 +96,10 @@ class RequestValidationAPI(OperationAPI[RequestValidation]):
         """Compile the body schema of an operation, if it has one."""
         request_body = operation.request_body
         content = request_body.get("content", {}).get("application/json")
-        body = None
-        if content:
-            schema = content["schema"]
-            one_of = tuple(schema.get("x-specserve-one-of", ()))
-            required = request_body.get("required", False)
-            body = _Body(_compile(self.specification, schema), required=required, one_of=one_of)
-        return RequestValidation(self.next_app, body)
+        if not content:
+            return RequestValidation(self.next_app, None)
+        required = request_body.get("required", False)
+        return RequestValidation(self.next_app, _Body(self.specification.raw, content["schema"], required=required))
 
 
 class RequestValidationMiddleware(RoutedMiddleware[RequestValidationAPI]):
@@ -110,126 +108,13 @@ class RequestValidationMiddleware(RoutedMiddleware[RequestValidationAPI]):
     api_cls = RequestValidationAPI
 
 
-class NonConformingResponse(APIError):
-    """Our own answer broke the contract: a bug of the server or of a backend, said plainly."""
+def _naming(ignored: Ignored, send: Send) -> Send:
+    """Names in the response what was ignored, as far as it is known when the response begins."""
 
-    code = "non_conforming_response"
-
-
-class ResponseValidation:
-    """Checks every answer of one operation, stream events included, before it goes out."""
-
-    def __init__(self, next_app: ASGIApp, validators: dict[tuple[int, str], Draft202012Validator]) -> None:
-        self._next_app = next_app
-        self._validators = validators
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the operation and validate what it sends.
-
-        Raises:
-            NonConformingResponse: A body, or an event before the first byte went out, is not what the spec promises.
-        """
-        start: Message | None = None
-        held: list[bytes] = []
-        events = _EventPayloads()
-        validator: Draft202012Validator | None = None
-        streams = False
-
-        async def check(message: Message) -> None:
-            nonlocal start, validator, streams
-            if message["type"] == "http.response.start":
-                media_type = _media_type(message)
-                validator = self._validators.get((message["status"], media_type))
-                if validator is None:
-                    raise NonConformingResponse("The response has a status or content type outside the contract.")
-                streams = media_type == "text/event-stream"
-                start = message
-                return
-            if message["type"] != "http.response.body" or validator is None or start is None:
-                await send(message)
-                return
-            body: bytes = message.get("body", b"")
-            if streams:
-                for payload in events.feed(body):
-                    _check(validator, payload)
-            else:
-                held.append(body)
-                if message.get("more_body", False):
-                    return
-                body = b"".join(held)
-                if scope["method"] != "HEAD":
-                    _check(validator, body)
-            if start["status"]:
-                await send(start)
-                start = {**start, "status": 0}  # sent
-            await send({**message, "body": body})
-
-        await self._next_app(scope, receive, check)
-
-
-class ResponseValidationAPI(OperationAPI[ResponseValidation]):
-    """Compiles the response validators of one spec."""
-
-    def make_operation(self, operation: AbstractOperation) -> ResponseValidation:
-        """Compile each documented (status, content type) of an operation."""
-        validators = {
-            (int(status), media_type): _compile(self.specification, content["schema"])
-            for status, response in operation.responses.items()
-            for media_type, content in response.get("content", {}).items()
-        }
-        return ResponseValidation(self.next_app, validators)
-
-
-class ResponseValidationMiddleware(RoutedMiddleware[ResponseValidationAPI]):
-    """Connexion's hook for `ResponseValidationAPI`."""
-
-    api_cls = ResponseValidationAPI
-
-
-class _EventPayloads:
-    """Cuts our own event stream into JSON payloads; ours has one ``data:`` line an event and ends lines with LF."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        *events, self._rest = (self._rest + data).split(b"\n\n")
-        for event in events:
-            payload = event.removeprefix(b"data: ")
-            if payload != b"[DONE]" and not payload.startswith(b":"):
-                yield payload
-
-
-def _compile(specification: Specification, schema: dict[str, Any]) -> Draft202012Validator:
-    return Draft202012Validator(to_json_schema(specification.raw, schema))
-
-
-def _check(validator: Draft202012Validator, payload: bytes) -> None:
-    try:
-        validator.validate(orjson.loads(payload))
-    except (ValidationError, orjson.JSONDecodeError) as error:
-        where = format_path(error.instance_path) if isinstance(error, ValidationError) else None
-        raise NonConformingResponse(f"The response breaks the contract at {where or 'its root'}.") from error
-
-
-def _media_type(message: Message) -> str:
-    content_type = next((value for name, value in message["headers"] if name == b"content-type"), b"")
-    return content_type.partition(b";")[0].strip().decode("latin-1")
-
-
-def _with_header(send: Send, name: str, value: str) -> Send:
-    async def send_with_header(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            header = (name.encode("latin-1"), value.encode("latin-1"))
+    async def send_naming_ignored(message: Message) -> None:
+        if ignored and message["type"] == "http.response.start":
+            header = (IGNORED_HEADER.encode(), str(ignored).encode())
             message = {**message, "headers": [*message.get("headers", ()), header]}
         await send(message)
 
-    return send_with_header
-
-
-def _header_safe(name: str) -> str:
-    """A client's own key may hold anything; a header may not."""
-    return "".join(c if c.isascii() and c.isprintable() and c != "," else "?" for c in name)
-
-
-__all__ = ["IGNORED_HEADER", "RequestValidationMiddleware", "ResponseValidationMiddleware"]
+    return send_naming_ignored

@@ -22,16 +22,23 @@ _HEAD = """# What becomes of each parameter
 
 <!-- Made by `python -m specserve.made_docs.parameters`, do not edit. -->
 
-No parameter is ignored in silence. Each has one of three fates:
+No parameter is ignored in silence. Each is treated in one of three ways:
 
 * **in effect**: the model does what the parameter says;
 * **refused**: 400 with `code: unsupported_parameter` and `param` naming it, unless its value means "off";
-* **hint**: accepted, because it promises no effect on the answer.
+* **hint**: accepted, because it promises no effect on the answer. Where it has none, the response header
+  `x-specserve-ignored-parameters` names it.
+
+`null` means "off" for every parameter that is not required, and for every optional property inside of one: it is the
+same as leaving it out.
 
 Parameters that the API does not have are refused with `code: unknown_parameter`; the setting
-`unknown_parameters = "ignore"` drops them instead and names them in the header `x-specserve-ignored-parameters`. What a
-model does stands also in the `capabilities` of `GET /v1/models`. Parameters marked with an asterisk are extensions that
-OpenAI does not have.
+`unknown_parameters = "ignore"` drops them instead. Unknown keys inside of messages, which clients send back from other
+servers (`reasoning`, `id`), are always dropped. The header `x-specserve-ignored-parameters` names what was dropped, in
+at most a kilobyte: of many, the first are named and the rest is counted ("and 12 more").
+
+What a model does stands also in the `capabilities` of `GET /v1/models`. Parameters marked with an asterisk are
+extensions that OpenAI does not have.
 """
 
 

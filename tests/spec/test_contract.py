@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import jsonschema
 import jsonschema_rs
 import pytest
@@ -15,9 +18,9 @@ from specserve.spec.document import (
     operations,
     parameters,
     request_schema,
-    resolve,
 )
 from specserve.spec.json_schema import to_json_schema
+from specserve.spec.references import accepts_null, resolve
 
 STATUSES = {"400", "401", "404", "405", "413", "415", "429", "500", "503"}
 OF_A_GATEWAY = {"502", "504"}  # another server may run the model
@@ -99,6 +102,7 @@ def test_off_values_are_valid_values(operation_id: str) -> None:
         for one in (parameter, *parameter.nested.values()):
             validator = jsonschema_rs.Draft202012Validator(to_json_schema(DOCUMENT, one.schema))
             assert all(validator.is_valid(value) for value in one.off), one.name
+            assert None not in one.off, "null is said once, by x-specserve-null"
 
 
 @pytest.mark.parametrize("operation_id", BODIES)
@@ -106,8 +110,41 @@ def test_null_is_an_off_value_wherever_it_is_valid(operation_id: str) -> None:
     meaningful = {"prompt"} if operation_id == "createCompletion" else set()
     for name, parameter in parameters(DOCUMENT, operation_id).items():
         validator = jsonschema_rs.Draft202012Validator(to_json_schema(DOCUMENT, parameter.schema))
-        if validator.is_valid(None) and not parameter.hint and name not in meaningful:
+        if validator.is_valid(None) and name not in meaningful:
             assert parameter.is_off(None), name
+
+
+@pytest.mark.parametrize("operation_id", BODIES)
+def test_null_is_valid_for_whatever_a_request_does_not_require_at_any_depth(operation_id: str) -> None:
+    for name, schema in reached(request_schema(DOCUMENT, operation_id)):
+        for key in schema.get("properties", {}).keys() - set(schema.get("required", ())):
+            assert accepts_null(DOCUMENT, schema["properties"][key]), f"{name}.{key}"
+
+
+def test_requests_and_responses_share_no_object_so_that_what_is_said_of_one_holds_for_it_alone() -> None:
+    bodies = [op.spec["requestBody"] for op in OPERATIONS.values() if "requestBody" in op.spec]
+    answers = [resolve(DOCUMENT, answer) for op in OPERATIONS.values() for answer in op.spec["responses"].values()]
+    asked, answered = (
+        {name for body in sides for media in body["content"].values() for name, _ in reached(media["schema"]) if name}
+        for sides in (bodies, answers)
+    )
+    assert {name for name in asked & answered if "properties" in DOCUMENT["components"]["schemas"][name]} == set()
+
+
+def reached(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A schema and all that it is made of, each with the component's name, or an empty one."""
+    pending, seen = [schema], set()
+    while pending:
+        node = pending.pop()
+        name = node.get("$ref", "").rpartition("/")[2]
+        whole = resolve(DOCUMENT, node)
+        if id(whole) in seen:
+            continue
+        seen.add(id(whole))
+        yield name, whole
+        pending += [branch for key in ("allOf", "oneOf", "anyOf") for branch in whole.get(key, ())]
+        pending += [*whole.get("properties", {}).values()]
+        pending += [whole[key] for key in ("items", "additionalProperties") if isinstance(whole.get(key), dict)]
 
 
 @pytest.mark.parametrize("operation_id", BODIES)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from specserve.spec import cli
 from specserve.spec.diff import diff
-from specserve.spec.document import load, parse
+from specserve.spec.document import as_written, parse
 from specserve.spec.errata import Difference, Errata, with_tables
 from specserve.spec.pin import NotPublishedError, pin
 
@@ -26,7 +26,7 @@ CHAT = "CreateChatCompletionRequest"
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    return copy.deepcopy(load())
+    return copy.deepcopy(as_written())
 
 
 def unexplained(document: dict[str, Any], errata: dict[str, Any] = ERRATA) -> list[Difference]:
@@ -156,7 +156,7 @@ def test_the_command_ends_with_a_line_of_counts() -> None:
 
 def test_the_command_fails_on_what_is_unexplained(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any]) -> None:
     properties(document, CHAT)["mood"] = {"type": "string"}
-    monkeypatch.setattr(cli, "load", lambda: document)
+    monkeypatch.setattr(cli, "as_written", lambda: document)
     result = CliRunner().invoke(cli.spec, ["diff"])
     assert result.exit_code == 1
     assert result.output.startswith("UNEXPLAINED\n  extra")

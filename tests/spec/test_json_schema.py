@@ -63,15 +63,27 @@ def test_a_chunk_still_needs_what_it_needs(judge: Judge, key: str) -> None:
 
 @both
 @pytest.mark.parametrize(
-    "name", ["stop", "metadata", "logit_bias", "reasoning_effort", "service_tier", "stream_options", "audio", "n"]
+    "name",
+    [
+        "stop",
+        "metadata",
+        "logit_bias",
+        "service_tier",
+        "stream_options",
+        "audio",
+        "n",
+        "user",
+        "tools",
+        "response_format",
+    ],
 )
-def test_null_is_valid_where_the_contract_says_nullable(judge: Judge, name: str) -> None:
+def test_null_is_valid_for_what_a_request_does_not_require(judge: Judge, name: str) -> None:
     assert judge(component("CreateChatCompletionRequest"), {**QUESTION, name: None})
 
 
 @both
-@pytest.mark.parametrize("name", ["messages", "model", "user", "tools", "response_format"])
-def test_null_is_invalid_elsewhere(judge: Judge, name: str) -> None:
+@pytest.mark.parametrize("name", ["messages", "model"])
+def test_null_is_invalid_for_what_it_does(judge: Judge, name: str) -> None:
     assert not judge(component("CreateChatCompletionRequest"), {**QUESTION, name: None})
 
 
@@ -141,7 +153,28 @@ def test_an_answer_can_be_sent_back_as_it_is(judge: Judge) -> None:
         "reasoning_content": "Let me think.",
     }
     assert judge(component("ChatCompletionRequestAssistantMessage"), answer)
-    assert not judge(component("ChatCompletionRequestAssistantMessage"), {**answer, "mood": "good"})
+    assert judge(component("ChatCompletionRequestAssistantMessage"), {**answer, "mood": "good"})
+
+
+@both
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mood": "good"},
+        {"name": None},
+        {"tool_calls": []},
+        {"content": []},
+        {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"}}]},
+    ],
+    ids=str,
+)
+def test_settled_is_only_the_form_in_which_a_request_is_handed_on(judge: Judge, changes: dict[str, Any]) -> None:
+    name = "#/components/schemas/ChatCompletionRequestAssistantMessage"
+    message = {"role": "assistant", "content": None, "refusal": None}
+    settled = to_json_schema(DOCUMENT, name, settled=True)
+    assert judge(settled, message)
+    assert judge(component("ChatCompletionRequestAssistantMessage"), {**message, **changes})
+    assert not judge(settled, {**message, **changes})
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.literal import Literal
-from specserve.spec.errors import UnsupportedParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from specserve.backends.local.engine import Tokenizer
     from specserve.backends.local.prompts.chat_template import ChatTemplate
@@ -47,6 +46,18 @@ class ChatPrompts:
         self.thinks = self._format is not None
         self.takes_effort = reasoning.takes_effort(template.variables, thinks=self.thinks)
 
+    def drop_names(self, messages: Sequence[dict[str, Any]], ignore: Callable[[str], None]) -> None:
+        """Take away the names of messages that the template does not show.
+
+        Args:
+            messages: As `messages.template_messages` makes them; changed in place.
+            ignore: Is told the place of each.
+        """
+        for at, message in enumerate(messages):
+            if "name" in message and not self._template.shows_names(message["role"]):
+                del message["name"]
+                ignore(f"messages[{at}].name")
+
     def prompt(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> ChatPrompt:
         """Render and tokenise a conversation.
 
@@ -55,14 +66,8 @@ class ChatPrompts:
             variables: What else the template gets to read, from the request too.
 
         Raises:
-            UnsupportedParameter: A message has a name, and the template shows none.
             InvalidRequest: The template refuses these messages.
         """
-        for at, message in enumerate(messages):
-            if "name" in message and not self._template.shows_names(message["role"]):
-                raise UnsupportedParameter(
-                    "This model's chat template has no place for names.", param=f"messages[{at}].name"
-                )
         (messages, variables), guard = self._literal.guarded((messages, variables))
         text = self._template.render(messages, variables)
         # The template writes the special tokens itself.
