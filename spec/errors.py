@@ -9,8 +9,12 @@
     │   ├── UnsupportedValue        400  invalid_request_error  unsupported_value
     │   ├── UnknownParameter        400  invalid_request_error  unknown_parameter
     │   ├── ContextLengthExceeded   400  invalid_request_error  context_length_exceeded
+    │   ├── RequestTimeout          408  invalid_request_error  request_timeout
     │   ├── RequestTooLarge         413  invalid_request_error  request_too_large
-    │   └── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    │   ├── TargetTooLong           414  invalid_request_error  uri_too_long
+    │   ├── UnsupportedMediaType    415  invalid_request_error  unsupported_media_type
+    │   ├── Misdirected             421  invalid_request_error  misdirected_request
+    │   └── HeadersTooLarge         431  invalid_request_error  request_header_fields_too_large
     ├── Unauthenticated             401  invalid_request_error  invalid_api_key
     ├── PermissionDenied            403  invalid_request_error  permission_denied
     ├── NotFound                    404  invalid_request_error  unknown_url
@@ -113,6 +117,13 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class RequestTimeout(InvalidRequest):
+    """The request did not come to its end in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class RequestTooLarge(InvalidRequest):
     """The body is larger than the server reads."""
 
@@ -125,6 +136,27 @@ class UnsupportedMediaType(InvalidRequest):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class TargetTooLong(InvalidRequest):
+    """The request line is longer than the server reads."""
+
+    status = 414
+    code = "uri_too_long"
+
+
+class Misdirected(InvalidRequest):
+    """The request was sent to another host than this server answers for."""
+
+    status = 421
+    code = "misdirected_request"
+
+
+class HeadersTooLarge(InvalidRequest):
+    """The request has more headers, or larger ones, than the server reads."""
+
+    status = 431
+    code = "request_header_fields_too_large"
 
 
 class Unauthenticated(APIError):

@@ -78,6 +78,14 @@ class Settings(BaseModel):
         description="Origin whose web pages may call the API from a browser; `*` for any.",
         json_schema_extra={"group": "Network"},
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Host name, beside `localhost` and loopback addresses, under which a server that needs no key may be asked "
+            "for, as behind a proxy; `*` for any."
+        ),
+        json_schema_extra={"group": "Network"},
+    )
     models: tuple[ReadModel, ...] = Field(
         default_factory=default_models,
         min_length=1,
@@ -193,6 +201,72 @@ class Settings(BaseModel):
         description=(
             "Seconds of silence after which a comment goes out in a stream, headers first if nothing has gone out yet, "
             "so that no proxy or client gives up while the model reads a long prompt. `0` sends none."
+        ),
+        json_schema_extra={"group": "Limits"},
+    )
+    max_head_bytes: int = Field(
+        default=64 * 1024,
+        ge=1024,
+        le=1024 * 1024,
+        description="Largest head of a request: its request line and headers; a larger one is answered 431.",
+        json_schema_extra={"group": "Limits"},
+    )
+    max_request_line_bytes: int = Field(
+        default=8 * 1024,
+        ge=256,
+        le=1024 * 1024,
+        description="Longest request line; a longer one is answered 414.",
+        json_schema_extra={"group": "Limits"},
+    )
+    max_headers: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Most header lines of a request; with more it is answered 431.",
+        json_schema_extra={"group": "Limits"},
+    )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Most connections at once. For one more, the oldest that has no request running is closed. "
+            "`0` takes what the process's limit of open files allows, at most 10,000."
+        ),
+        json_schema_extra={"group": "Limits"},
+    )
+    head_timeout_seconds: float = Field(
+        default=20,
+        gt=0,
+        allow_inf_nan=False,
+        description="How long the head of a request may take to come. Then it is answered 408.",
+        json_schema_extra={"group": "Limits"},
+    )
+    body_timeout_seconds: float = Field(
+        default=30,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "How long the body of a request may take to come, and a second more for each 16 KiB that came. "
+            "Then it is answered 408."
+        ),
+        json_schema_extra={"group": "Limits"},
+    )
+    idle_timeout_seconds: float = Field(
+        # Longer than clients keep idle connections (5 s in httpx): the one who may send next should be the one who
+        # closes.
+        default=75,
+        gt=0,
+        allow_inf_nan=False,
+        description="How long a connection is kept open between two requests.",
+        json_schema_extra={"group": "Limits"},
+    )
+    write_timeout_seconds: float = Field(
+        default=30,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "How long a client may take to read what waits for it, and a second more for each 16 KiB that it reads. "
+            "Then its request is ended and the connection closed."
         ),
         json_schema_extra={"group": "Limits"},
     )
