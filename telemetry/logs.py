@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-import sys
 import time
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from specserve.spec.errors import BackendLoadError
+from specserve.telemetry.log_writer import LogWriter
 
 _AMBIGUOUS = re.compile("[ \\t=\\r\\n\"']")
 _unambiguous = re.compile("[!#-&(-<>-~]*").fullmatch  # of ASCII: nearly all there is to show
 _MORE_THAN_A_LINE = frozenset({"exc_info", "exception", "logger", "logger_name", "stack"})
+
+_STANDARD_ERROR = 2
+_writer: LogWriter | None = None
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")  # structlog's own way looks through all variables
 
@@ -28,9 +30,12 @@ def configure(level: str, line_format: str, stream: TextIO | None = None) -> Non
     Args:
         level: Lowest level that is written: ``debug``, ``info``, ``warning`` or ``error``.
         line_format: ``console`` or ``json``.
-        stream: Where to; stderr if not given.
+        stream: Where to; standard error if not given, by a thread that nobody has to wait for.
     """
-    stream = stream or sys.stderr
+    global _writer  # noqa: PLW0603  standard error is one for the process, whoever configures
+    if stream is None:
+        _writer = _writer or LogWriter(_STANDARD_ERROR)
+        stream = cast("TextIO", _writer)
     lowest: int = getattr(logging, level.upper())
     shared: list[Processor] = [
         structlog.processors.add_log_level,
@@ -60,6 +65,12 @@ def configure(level: str, line_format: str, stream: TextIO | None = None) -> Non
         library.handlers, library.propagate = [], True
         library.setLevel(logging.NOTSET)
     logging.captureWarnings(capture=True)
+
+
+def finish() -> None:
+    """Write the lines that are still waiting, within a second: something else is about to be said, or the end near."""
+    if _writer is not None:
+        _writer.close()
 
 
 def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
@@ -132,13 +143,9 @@ class _Stamp:
 def _is_news(record: logging.LogRecord) -> bool:
     """Leave out what uvicorn says of things that are told better elsewhere.
 
-    These are the traceback of a response that was broken off on purpose, and that the start failed.
+    That is a start that failed.
     """
-    if record.name != "uvicorn.error":
-        return True
-    error = record.exc_info[1] if record.exc_info else None
-    broken_off = isinstance(error, asyncio.CancelledError | ConnectionResetError)
-    return not broken_off and not str(record.msg).startswith("Application startup failed")
+    return record.name != "uvicorn.error" or not str(record.msg).startswith("Application startup failed")
 
 
 def log_state(model: str, state: str, error: Exception | None, **facts: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from specserve.config.extras import modules_of
+from specserve.process import standard_streams
 
 
 class _Row(NamedTuple):
@@ -79,6 +80,7 @@ def specserve() -> None:
 
 def main() -> None:
     """Run the command; every error of use is one line on standard error."""
+    standard_streams.ensure()
     try:
         status = specserve.main(prog_name="specserve", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

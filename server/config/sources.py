@@ -49,6 +49,7 @@ def load(
     config = _config_file(environ, config)
     given = _given(flags or {}, environ, config)
     try:
+        _refuse_empty_keys(given)
         return Settings.model_validate({name: value for name, (_, value) in given.items()})
     except ValidationError as error:
         where, why = first_problem(error)
@@ -70,6 +71,18 @@ def located(
     if "models" not in given or not places:
         return SettingsError(str(error))
     return SettingsError(_located(("models", places[-1], *error.key), str(error), given, config))
+
+
+def _refuse_empty_keys(given: _Given) -> None:
+    """Who sets keys wants a server that needs one: a list of none must not open it.
+
+    Raises:
+        SettingsError: A list of keys was given, and holds none.
+    """
+    for name in ("api_keys", "admin_keys"):
+        origin, keys = given.get(name, ("", None))
+        if isinstance(keys, list) and not keys:
+            raise SettingsError(f"{origin}: {name} holds no key; remove it for a server without keys")
 
 
 def _located(where: Sequence[str | int], why: str, given: _Given, config: Path | None) -> str:

@@ -21,6 +21,7 @@ from specserve.http.errors import ErrorMiddleware
 from specserve.http.ignored import IGNORED_HEADER
 from specserve.http.leases import LeaseMiddleware
 from specserve.http.off_loop import OffLoop
+from specserve.http.origins import OriginMiddleware
 from specserve.http.paths import BASE_PATH, PathMiddleware
 from specserve.http.request_id import RequestIdMiddleware
 from specserve.http.response_validation import ResponseValidationMiddleware
@@ -62,6 +63,7 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
         ShutdownMiddleware,
         *_cors(settings, document),
         ErrorMiddleware,
+        partial(OriginMiddleware, settings=settings),
         partial(AuthMiddleware, keyring=KeyRing.from_settings(settings)),
         partial(DocsMiddleware, document=document),
         partial(PathMiddleware, document=document),

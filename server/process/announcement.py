@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 
@@ -16,7 +17,7 @@ from specserve.models.served_model import ServedModel
 def loading(models: Iterable[ModelSettings]) -> None:
     """Say what is about to load: it can take minutes."""
     names = ", ".join(f"{model.id} ({model.backend})" for model in models if model.load in {None, "start"})
-    click.echo(f"specserve {__version__} is {f'loading {names}' if names else 'starting'} ...")
+    _say(f"specserve {__version__} is {f'loading {names}' if names else 'starting'} ...")
 
 
 def serving(settings: Settings, url: str, models: Iterable[ServedModel], made_key: str = "") -> None:
@@ -36,7 +37,12 @@ def serving(settings: Settings, url: str, models: Iterable[ServedModel], made_ke
     if settings.root_path:
         lines.append(f"Behind the proxy everything stands under {settings.root_path}/.")
     lines += [_access(settings, made_key), "Stop with Ctrl+C.", ""]
-    click.echo("\n".join(lines))
+    _say("\n".join(lines))
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk, or nobody who reads: no reason not to serve
+        click.echo(text)
 
 
 def _about(model: ServedModel) -> str:

@@ -80,6 +80,7 @@ def serve(
         told: Exception = error
         if isinstance(error, ModelError) and error.key and locate is not None:
             told = locate(error)
+        logs.finish()
         click.echo(f"specserve: {told}", err=True)
         return 1
     return 0

@@ -7,6 +7,7 @@ docs/security.md.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import os
 import select
@@ -26,6 +27,7 @@ from specserve.http.protocol import HTTPConnection, Site
 from specserve.http.request_head import HeadLimits
 from specserve.process import announcement, listening
 from specserve.process.reloading import Reloader
+from specserve.telemetry import logs
 
 # After the grace period: for telling cut-off clients, and for leaving a start that was interrupted.
 _LAST_WORDS_SECONDS = 2
@@ -128,9 +130,13 @@ class Server(uvicorn.Server):
         """
         try:
             await super().startup(sockets)
+            for sock in sockets or ():
+                sock.listen(self.config.backlog)  # uvloop does not say when it could not
         except OSError as error:
             # Someone else began to listen on the port while the models were loading.
             await self.lifespan.shutdown()
+            if error.errno == errno.EBADF:  # uvloop has closed what it could not listen on
+                error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             raise listening.AddressError(listening.refusal(self._settings.host, self._settings.port, error)) from None
         announcement.serving(self._settings, self._url, self.lifespan.state.get("registry", ()), self._made_key)
 
@@ -167,6 +173,7 @@ class Server(uvicorn.Server):
 
 def _leave(sig: int) -> None:
     """End the process now, threads and all."""
+    logs.finish()
     poller = select.poll()
     poller.register(2, select.POLLOUT)
     if any(events & select.POLLOUT for _, events in poller.poll(0)):  # else it would wait for whoever reads it

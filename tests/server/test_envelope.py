@@ -151,7 +151,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(echo_server):
     host, _, port = echo_server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 99999999999\r\n\r\n"
         )
         answer = b"".join(iter(lambda: connection.recv(65536), b""))  # until the server closes
