@@ -802,8 +802,8 @@ class ListModelsByPostRequest(BaseModel):
 
 ModelState = TypeAliasType("ModelState", Literal["unloaded", "loading", "loaded", "unloading", "failed"])
 """
-Where a model is in its life: `unloading` lasts until the requests that it has accepted are answered, `failed` until it is
-loaded after all.
+Where a model is in its life: `unloading` lasts until the requests that it has accepted are answered, or are ended because
+they take too long. `failed` lasts until it is loaded after all or, if it has lost its engine, until that runs again.
 
 """
 
@@ -856,7 +856,7 @@ class ModelCounts(BaseModel):
     """
     failed: Annotated[int, Field(ge=0)]
     """
-    Could not be loaded.
+    Could not be loaded, or have lost the engine that they run in, which is being started again.
     """
 
 
@@ -1489,8 +1489,8 @@ class HealthResponse(BaseModel):
 
     status: Literal["ok", "loading", "degraded"]
     """
-    `degraded` when some models could not be loaded, else `loading` while some are being opened, else `ok`. A model that
-    is loaded on request and has not been asked for is `ok`.
+    `degraded` when some models could not be loaded or have lost their engine, else `loading` while some are being opened,
+    else `ok`. A model that is loaded on request and has not been asked for is `ok`.
 
     """
     version: str
@@ -1867,7 +1867,7 @@ class Model(BaseModel):
     """
     load_error: str | None = None
     """
-    Why it could not be loaded, in state `failed`.
+    Why it could not be loaded or cannot be used, in state `failed`.
     """
 
 

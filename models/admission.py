@@ -15,17 +15,26 @@ _SMOOTHING = 0.2  # weight of the newest request in the moving average of durati
 class Admission:
     """A bounded, first-come-first-served door in front of one model. Lives on one event loop."""
 
-    def __init__(self, max_concurrent: int, max_queued: int) -> None:
+    def __init__(self, max_concurrent: int, max_queued: int, max_wait: float = 0) -> None:
+        """Open the door.
+
+        Args:
+            max_concurrent: Most requests inside.
+            max_queued: Most requests in the queue.
+            max_wait: How many seconds one waits in the queue at most; 0 sets no limit.
+        """
         self._max_concurrent = max_concurrent
         self._max_queued = max_queued
+        self._max_wait = max_wait
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._running = 0
         self._mean_duration = 1.0
 
-    def resize(self, max_concurrent: int, max_queued: int) -> None:
-        """Set other limits. Nobody who is inside or waits is sent away."""
+    def resize(self, max_concurrent: int, max_queued: int, max_wait: float = 0) -> None:
+        """Set other limits. No request that is inside or waits is sent away."""
         self._max_concurrent = max_concurrent
         self._max_queued = max_queued
+        self._max_wait = max_wait
         while self._running < max_concurrent and self._waiters:
             self._running += 1
             self._leave()
@@ -49,7 +58,8 @@ class Admission:
         """Hold one of the model's slots, waiting in the queue if all are taken. An asynchronous context manager.
 
         Raises:
-            Overloaded: The queue is full; raised at once, with an estimate of when a place will be free.
+            Overloaded: The queue is full, which is raised at once with an estimate of when a place will be free; or no
+                slot was free in the time that a request waits.
         """
         return _Slot(self)
 
@@ -64,10 +74,20 @@ class Admission:
             self._running += 1
             return
         if len(self._waiters) >= self._max_queued:
-            raise Overloaded(
-                "The model's queue is full. Please try again later.",
-                retry_after=max(1, math.ceil(self._mean_duration)),
-            )
+            raise Overloaded("The model's queue is full. Please try again later.", retry_after=self._retry_after)
+        try:
+            async with asyncio.timeout(self._max_wait or None):
+                await self._turn()
+        except TimeoutError:
+            message = f"The model was busy for the {self._max_wait:g} seconds that a request waits."
+            raise Overloaded(message, retry_after=self._retry_after) from None
+
+    @property
+    def _retry_after(self) -> int:
+        return max(1, math.ceil(self._mean_duration))
+
+    async def _turn(self) -> None:
+        """Wait in the queue."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(turn)
         try:

@@ -17,9 +17,13 @@ from specserve.spec.errors import BackendLoadError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
+    from specserve.models.bounds import Bounds
     from specserve.models.served_model import ServedModel
 
 _MEGABYTE = 1_000_000
+
+_SECONDS_BETWEEN_LOOKS = 5.0
+"""How often `watch` looks whether models have grown out of the memory that they may take."""
 
 
 def resident_memory(pids: Iterable[int]) -> int:
@@ -37,14 +41,12 @@ class LoadBudget:
     """Keeps the models that are in memory within the limits.
 
     Attributes:
-        max_models: Most models in memory; 0 sets no limit.
-        max_memory_mb: Most memory that they may take, in units of 1,000,000 bytes; 0 sets no limit.
+        bounds: The limits.
         fixed: Whether no model may be unloaded for another. So it is at start, where what does not fit is an error.
     """
 
-    def __init__(self, max_models: int, max_memory_mb: int, models: Callable[[], Collection[ServedModel]]) -> None:
-        self.max_models = max_models
-        self.max_memory_mb = max_memory_mb
+    def __init__(self, bounds: Bounds, models: Callable[[], Collection[ServedModel]]) -> None:
+        self.bounds = bounds
         self.fixed = False
         self._models = models
         self._lock = asyncio.Lock()
@@ -53,8 +55,9 @@ class LoadBudget:
     async def admitted(self, model: ServedModel) -> AsyncIterator[None]:
         """Give a model room, for others that are unloaded for it as long as that takes; it is loaded inside.
 
-        A model in use is unloaded when its requests have finished, and only if all others are in use too. Where memory
-        is limited, models are loaded one after the other and looked at then, when it is known what they take.
+        A model in use is unloaded when its requests have finished or its time for draining is over, and only if all
+        others are in use too. Where memory is limited, models are loaded one after the other and looked at then, when
+        it is known what they take. So a model waits here while others drain and load, each for a limited time.
 
         Raises:
             BackendLoadError: There is no room, and no other model that could be unloaded; also at the end.
@@ -64,23 +67,34 @@ class LoadBudget:
             yield
             await self._make(model)
             return
-        async with self._lock:  # held while others finish: who asks for room is served in turn
+        async with self._lock:  # held while others finish: models that need room are served in turn
             await self._make(model)
-            if self.max_memory_mb:
+            if self.bounds.max_memory_mb:
                 yield
                 await self._make(model)
                 return
         yield
 
-    async def shrink(self) -> None:
-        """Unload what nobody uses, if models have grown over the limit."""
+    async def watch(self) -> None:
+        """Unload what no request uses, whenever models have grown over the limit. Never ends."""
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+            await self.shrink()
+
+    async def shrink(self, *, drain: bool = False) -> None:
+        """Unload models, the least recently used first, if there are too many or they take too much.
+
+        Args:
+            drain: Unload also models that are in use, as `admitted` does; else those that no request uses.
+        """
         async with self._lock:
-            while self._excess() > 0:
+            while self._is_exceeded():
                 present = [model for model in self._models() if model.in_budget]
-                idle = [model for model in present if model.state == "loaded" and not model.in_use]
-                if len(present) < 2 or not idle:
+                loaded = [model for model in present if model.state in {"loaded", "failed"}]
+                candidates = loaded if drain else [model for model in loaded if not model.in_use]
+                if len(present) < 2 or not candidates:
                     return
-                await min(idle, key=lambda model: model.last_used).unload()
+                await min(candidates, key=_unloaded_first).unload()
 
     async def _make(self, model: ServedModel) -> None:
         while lack := self._lack(model):
@@ -89,7 +103,7 @@ class LoadBudget:
                 raise BackendLoadError(lack)
             ready = [other for other in others if other.state != "loading"]
             if ready:
-                await min(ready, key=lambda other: (other.in_use, other.last_used)).unload()
+                await min(ready, key=_unloaded_first).unload()
             else:
                 await others[0].settled()
         model.in_budget = True
@@ -97,20 +111,22 @@ class LoadBudget:
     def _lack(self, model: ServedModel) -> str:
         """What there is too little of for one more model, in words; empty if there is room."""
         others = [other for other in self._models() if other.in_budget and other is not model]
-        if self.max_models and len(others) >= self.max_models:
-            return f"'max_loaded_models' is {self.max_models}, and as many models are loaded"
-        if self.max_memory_mb:
+        bounds = self.bounds
+        if bounds.max_loaded and len(others) >= bounds.max_loaded:
+            return f"'max_loaded_models' is {bounds.max_loaded}, and as many models are loaded"
+        if bounds.max_memory_mb:
             own = self._size(model)
             total = own + sum(map(self._size, others))
-            if total > self.max_memory_mb * _MEGABYTE:
+            if total > bounds.max_memory_mb * _MEGABYTE:
                 beside = f", {(total - own) / _MEGABYTE:.0f} MB are taken by others" if others else ""
-                limit = f"'max_memory_mb' is {self.max_memory_mb}"
+                limit = f"'max_memory_mb' is {bounds.max_memory_mb}"
                 return f"it takes {own / _MEGABYTE:.0f} MB{beside}, and {limit}"
         return ""
 
-    def _excess(self) -> int:
+    def _is_exceeded(self) -> bool:
         present = [model for model in self._models() if model.in_budget]
-        return sum(map(self._size, present)) - self.max_memory_mb * _MEGABYTE if self.max_memory_mb else 0
+        too_many = 0 < self.bounds.max_loaded < len(present)
+        return too_many or 0 < self.bounds.max_memory_mb * _MEGABYTE < sum(map(self._size, present))
 
     def _size(self, model: ServedModel) -> int:
         """Bytes that a model takes, or, if it is not loaded, took when it was last looked at."""
@@ -119,3 +135,7 @@ class LoadBudget:
         if pids := model.processes:
             model.last_size = resident_memory(pids)
         return model.last_size
+
+
+def _unloaded_first(model: ServedModel) -> tuple[bool, float]:
+    return model.in_use, model.last_used

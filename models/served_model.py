@@ -4,8 +4,10 @@
                           └──────> failed ──load──> loading
 
 A request takes a lease before it touches the backend and gives it back when its answer is out, or its client is gone.
-A model is unloaded when nobody holds one. Loading and unloading run in a task of the model's own, which the client that
-caused it does not take along when it leaves; whoever else wants the same waits for that task.
+A model is unloaded when no request holds one, or when its time for draining is over: then those requests are ended.
+Loading and unloading run in a task of the model's own, which goes on when the client that caused it leaves; whoever
+else wants the same waits for that task. A loaded model whose engine broke shows as failed until the backend has
+mended itself (`Backend.outage`) or it is loaded anew.
 """
 
 from __future__ import annotations
@@ -13,22 +15,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from specserve.backends.abilities import check_declared
 from specserve.backends.base import Activity
 from specserve.models.admission import Admission
 from specserve.models.defaults import Defaults
+from specserve.models.ending import Endings
+from specserve.models.lease import Interrupt, Lease, Leases
+from specserve.models.limits import admission_limits, check_context, engine_part, limited
 from specserve.spec.errors import BackendLoadError, ModelNotFound, Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from specserve.backends.base import Backend, Capabilities, ModelSettings
     from specserve.generated.models import ModelState
+    from specserve.models.bounds import Bounds
+    from specserve.models.host import LifecycleHost
     from specserve.spec.errors import APIError
 
 _log = logging.getLogger("specserve.models")
@@ -39,18 +44,13 @@ _USABLE = frozenset({"loaded", "unloading"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 """Seconds after which a request has a failed load tried again; each failure doubles them."""
 
+_LAST_WORDS_SECONDS = 5.0
+"""For requests that were interrupted to tell their clients."""
 
-class LifecycleHost(Protocol):
-    """What a model asks of the registry that it belongs to."""
+_STOP_SECONDS, _CLOSE_SECONDS = 30.0, 1.5
+"""How long the end of a backend is waited for, and how long when the server stops."""
 
-    def within_budget(self, model: ServedModel) -> AbstractAsyncContextManager[None]:
-        """The context to load the model in; see `LoadBudget.admitted`."""
-
-    def changed(self, model: ServedModel) -> None:
-        """Be told that the model is in another state."""
-
-    def explain(self, model: ServedModel, error: Exception) -> Exception:
-        """Say what to do about what ended a load, if that can be said."""
+_RETRY_AFTER = 5
 
 
 class ServedModel:
@@ -61,8 +61,7 @@ class ServedModel:
         settings: ModelSettings,
         factory: Callable[[ModelSettings], Backend],
         host: LifecycleHost,
-        max_concurrent: int,
-        max_queued: int,
+        bounds: Bounds,
     ) -> None:
         """Make the backend, which validates the model's settings; loads nothing.
 
@@ -70,8 +69,7 @@ class ServedModel:
             settings: What the operator said of it.
             factory: Makes its backend, now and for each time that it is loaded again.
             host: The registry.
-            max_concurrent: Requests in work at once, if the settings do not say.
-            max_queued: Requests that may wait, if the settings do not say.
+            bounds: What holds for all models.
 
         Raises:
             BackendLoadError: The settings are wrong.
@@ -81,8 +79,8 @@ class ServedModel:
         self.capabilities: Capabilities | None = None
         self.error: Exception | None = None
         self.in_budget = False
-        self.last_used = 0.0
         self.last_size = 0
+        self._loaded_at = 0.0
         self._host = host
         self.defaults = Defaults(settings.defaults, settings.limits.max_output_tokens)
         self._factory = factory
@@ -90,17 +88,16 @@ class ServedModel:
         self._backend: Backend | None = None
         self._state: ModelState = "unloaded"
         self._transition: asyncio.Task[None] | None = None
-        self._leases = 0
-        self._no_lease = asyncio.Event()
-        self._no_lease.set()
+        self._outage: str | None = None
+        self._endings = Endings(settings.id)
+        self._leases = Leases(self._watch_idleness)
         self._waiting = 0
         self._refusal: Callable[[], APIError] | None = None
         self._retry_at = 0.0
         self._pause = _FIRST_PAUSE
         self._idle: asyncio.TimerHandle | None = None
-        self.admission = Admission(*self._admission_limits(max_concurrent, max_queued))
-
-    # ------------------------------------------------------------------------------------------------ what it is
+        self._bounds = bounds
+        self.admission = Admission(*admission_limits(settings.limits, bounds))
 
     @property
     def id(self) -> str:
@@ -109,8 +106,8 @@ class ServedModel:
 
     @property
     def state(self) -> ModelState:
-        """Where it is in its life."""
-        return self._state
+        """Where it is in its life. One whose engine broke and is being started again counts as failed."""
+        return "failed" if self._state == "loaded" and self._outage is not None else self._state
 
     @property
     def backend(self) -> Backend:
@@ -134,9 +131,14 @@ class ServedModel:
         return self._backend.processes() if self._backend else ()
 
     @property
+    def last_used(self) -> float:
+        """When a request last used it, or it was loaded, by the monotonic clock."""
+        return max(self._leases.last_used, self._loaded_at)
+
+    @property
     def in_use(self) -> bool:
         """Whether a request holds a lease."""
-        return self._leases > 0
+        return bool(self._leases)
 
     @property
     def waiting(self) -> int:
@@ -145,8 +147,8 @@ class ServedModel:
 
     @property
     def load_error(self) -> str | None:
-        """Why it could not be loaded, in words for clients; None in any other state than `failed`."""
-        if self._state != "failed" or self.error is None:
+        """Why it cannot be used, in words for clients; None in any other state than `failed`."""
+        if self.state != "failed" or self.error is None:
             return None
         if isinstance(self.error, BackendLoadError):
             return str(self.error)
@@ -157,29 +159,40 @@ class ServedModel:
         if self._unused is not None:
             self._unused.prepare()
 
-    # ---------------------------------------------------------------------------------------------------- leases
-
-    def try_lease(self) -> bool:
-        """Take a lease if that needs no waiting."""
+    def try_lease(self, interrupt: Interrupt) -> Lease | None:
+        """Take a lease if that needs no waiting; see `lease`."""
         if self._state != "loaded" or self._refusal is not None:
-            return False
-        self._take()
-        return True
+            return None
+        return self._take(interrupt)
 
-    async def lease(self) -> None:
-        """Take a lease, having the model loaded first if it is not and requests may do that. Ends with `release`.
+    async def lease(self, interrupt: Interrupt) -> Lease:
+        """Take a lease, having the model loaded first if it is not and requests may do that.
+
+        Args:
+            interrupt: Ends the request if it still holds the lease when the model must go.
 
         Raises:
-            Unavailable: It is not loaded and is loaded by hand only, could not be loaded, or the server stops.
+            Unavailable: It is not loaded and is loaded by hand only, could not be loaded, or not in the time that a
+                request waits, or the server stops.
             Overloaded: As many as the model's queue can hold wait already.
             ModelNotFound: It was taken out of the configuration.
         """
+        try:
+            async with asyncio.timeout(self._bounds.max_wait or None):
+                return await self._lease(interrupt)
+        except TimeoutError:
+            raise Unavailable(
+                f"The model was not loaded in the {self._bounds.max_wait:g} seconds that a request waits.",
+                retry_after=_RETRY_AFTER,
+            ) from None
+
+    async def _lease(self, interrupt: Interrupt) -> Lease:
         while self._state == "unloading":
             self._check_served()
             if self.settings.load == "manual":
                 self._refuse_unloaded()
             await self._wait()
-        self._take()
+        lease = self._take(interrupt)
         try:
             while self._state not in _USABLE:
                 self._check_served()
@@ -187,24 +200,15 @@ class ServedModel:
                     self._load_for_request()
                 await self._wait()
         except BaseException:
-            self.release()
+            lease.release()
             raise
+        return lease
 
-    def release(self) -> None:
-        """Give a lease back."""
-        self._leases -= 1
-        self.last_used = time.monotonic()
-        if not self._leases:
-            self._no_lease.set()
-            self._watch_idleness()
-
-    def _take(self) -> None:
-        self._leases += 1
-        self._no_lease.clear()
-        self.last_used = time.monotonic()
+    def _take(self, interrupt: Interrupt) -> Lease:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+        return self._leases.take(interrupt)
 
     def _load_for_request(self) -> None:
         if self.settings.load == "manual":
@@ -226,14 +230,14 @@ class ServedModel:
     async def _wait(self) -> None:
         """Wait, as a request, for the end of what the model is doing now."""
         if self._waiting >= self.admission.capacity:
-            raise Overloaded("The model is being loaded, and its queue is full. Please try again later.", retry_after=5)
+            raise Overloaded(
+                "The model is being loaded, and its queue is full. Please try again later.", retry_after=_RETRY_AFTER
+            )
         self._waiting += 1
         try:
             await self.settled()
         finally:
             self._waiting -= 1
-
-    # ----------------------------------------------------------------------------------------------- transitions
 
     async def load(self) -> None:
         """Load it, whatever its policy; return when it is loaded.
@@ -245,7 +249,7 @@ class ServedModel:
         while self._state == "unloading":
             await self.settled()
         self._check_served()
-        if self._state in {"unloaded", "failed"}:
+        if self.state in {"unloaded", "failed"}:
             self._begin("loading", self._load())
         if self._state == "loading":
             await self.settled()
@@ -254,7 +258,7 @@ class ServedModel:
             raise Unavailable(f"The model could not be loaded: {self.load_error}")
 
     async def unload(self) -> None:
-        """Let those who hold a lease finish, and unload it; return when that is done."""
+        """Let those who hold a lease finish, within the time for draining, and unload it; return when that is done."""
         while self._state == "loading":
             await self.settled()
         if self._state == "loaded":
@@ -269,13 +273,14 @@ class ServedModel:
 
     async def close(self) -> None:
         """Unload it at once, whoever uses it: the server stops."""
-        self._refusal = partial(Unavailable, "The server is shutting down.", retry_after=5)
+        self._refusal = partial(Unavailable, "The server is shutting down.", retry_after=_RETRY_AFTER)
         if self._idle is not None:
             self._idle.cancel()
         if self._transition is not None and not self._transition.done():
             self._transition.cancel()
-            await asyncio.wait([self._transition])
-        await self._give_back()
+            await asyncio.wait([self._transition], timeout=_CLOSE_SECONDS)
+        self._stop_backends()
+        await self._endings.wait(_CLOSE_SECONDS)
         self._enter("unloaded")
 
     async def settled(self) -> None:
@@ -293,14 +298,18 @@ class ServedModel:
             self._host.changed(self)
 
     async def _load(self) -> None:
+        backend: Backend | None = None
         try:
+            self._stop_backends(unused=False)  # one whose engine broke
+            await self._endings.wait(_STOP_SECONDS)
             async with self._host.within_budget(self):
                 backend = self._unused or self._factory(self.settings)
                 self._unused, self._backend = None, backend
-                await backend.start()
+                backend.on_outage = partial(self._note_outage, backend)
+                await self._start(backend)
                 check_declared(backend)
                 self.defaults.check(backend.capabilities)
-                self._check_context(backend.capabilities)
+                check_context(backend.capabilities, self.settings.limits)
         except Exception as error:  # noqa: BLE001  whatever a backend raises, the server stays up and tells the cause
             self.error = self._host.explain(self, error)
             await self._give_back()
@@ -308,37 +317,54 @@ class ServedModel:
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             self._enter("failed")
         else:
-            self.capabilities = self._limited(backend.capabilities)
+            self.capabilities = limited(backend.capabilities, self.settings.limits)
             self.error, self._pause = None, _FIRST_PAUSE
-            self.last_used = time.monotonic()
+            self._loaded_at = time.monotonic()
             self._enter("loaded")
             self._watch_idleness()
+            self._note_outage(backend)  # its engine may have broken again already
+
+    async def _start(self, backend: Backend) -> None:
+        try:
+            async with asyncio.timeout(self._bounds.load_timeout or None) as limit:
+                await backend.start()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"it was not loaded in the {self._bounds.load_timeout:g} seconds that a load may take"
+            raise BackendLoadError(message) from error
 
     async def _unload(self) -> None:
-        await self._no_lease.wait()
+        if not await self._leases.are_given_back(self._bounds.drain):
+            _log.warning(
+                "model %r is unloaded, and ends the requests that it still has: %d", self.id, len(self._leases)
+            )
+            self._leases.interrupt_all(Unavailable("The model is being unloaded.", retry_after=_RETRY_AFTER))
+            await self._leases.are_given_back(_LAST_WORDS_SECONDS)
         await self._give_back()
         self._enter("unloaded")
 
     async def _give_back(self) -> None:
         """Stop the backend, if there is one, loaded or not."""
-        backends, self._backend, self._unused = (self._backend, self._unused), None, None
-        for backend in filter(None, backends):
-            try:
-                await backend.stop()
-            except Exception:  # noqa: BLE001  whatever it raises, it is given up
-                _log.exception("the backend of model %r failed to stop", self.id)
+        self._stop_backends()
+        await self._endings.wait(_STOP_SECONDS)
+
+    def _stop_backends(self, *, unused: bool = True) -> None:
+        backend, self._backend, self._outage = self._backend, None, None
+        if backend is not None:
+            self._endings.begin(backend)
+        if unused and self._unused is not None:
+            self._endings.begin(self._unused)
+            self._unused = None
         self.in_budget = False
 
-    def _check_context(self, capabilities: Capabilities) -> None:
-        limit = self.settings.limits.context_length
-        if limit is not None and (capabilities.context_length is None or capabilities.context_length > limit):
-            message = "its backend cannot keep a limit of 'context_length'"
-            raise BackendLoadError(message, key=("limits", "context_length"))
-
-    def _limited(self, capabilities: Capabilities) -> Capabilities:
-        """What the model can do, within what the operator lets it."""
-        limits = (capabilities.max_output_tokens, self.settings.limits.max_output_tokens)
-        return replace(capabilities, max_output_tokens=min((n for n in limits if n is not None), default=None))
+    def _note_outage(self, backend: Backend) -> None:
+        """Take over what the loaded backend says of its engine."""
+        outage = backend.outage() if backend is self._backend and self._state == "loaded" else None
+        if outage != self._outage:
+            self._outage = outage
+            self.error = None if outage is None else BackendLoadError(outage)
+            self._host.changed(self)
 
     def _watch_idleness(self) -> None:
         if self._idle is not None:
@@ -352,32 +378,23 @@ class ServedModel:
         if self._state == "loaded" and not self._leases:
             self._begin("unloading", self._unload())
 
-    # --------------------------------------------------------------------------------------- other configuration
-
     def takes(self, settings: ModelSettings) -> bool:
         """Whether these settings can be its own without loading it again."""
-        return _engine_part(settings) == _engine_part(self.settings)
+        return engine_part(settings) == engine_part(self.settings)
 
-    def adopt(self, other: ServedModel, max_concurrent: int, max_queued: int) -> None:
-        """Go on with the settings of another, which `takes` allows."""
-        self.settings, self.defaults = other.settings, other.defaults
+    def check_adoption(self, other: ServedModel) -> None:
+        """Check that what is loaded, or was, can keep the settings of another, as a load would.
+
+        Raises:
+            BackendLoadError: It cannot; the key tells which.
+        """
+        if self.capabilities is not None:
+            other.defaults.check(self.capabilities)
+
+    def adopt(self, other: ServedModel) -> None:
+        """Go on with the settings of another, which `takes` and `check_adoption` allow."""
+        self.settings, self.defaults, self._bounds = other.settings, other.defaults, other._bounds
         if self._backend is not None and self._state in _USABLE:
-            self.capabilities = self._limited(self._backend.capabilities)
-        self.admission.resize(*self._admission_limits(max_concurrent, max_queued))
+            self.capabilities = limited(self._backend.capabilities, self.settings.limits)
+        self.admission.resize(*admission_limits(self.settings.limits, self._bounds))
         self._watch_idleness()
-
-    def _admission_limits(self, max_concurrent: int, max_queued: int) -> tuple[int, int]:
-        limits = self.settings.limits
-        concurrent, queued = limits.max_concurrent_requests, limits.max_queued_requests
-        return concurrent or max_concurrent, max_queued if queued is None else queued
-
-
-def _engine_part(settings: ModelSettings) -> tuple[object, ...]:
-    return (
-        settings.id,
-        settings.backend,
-        settings.source,
-        settings.chat_template,
-        settings.options,
-        settings.limits.context_length,
-    )

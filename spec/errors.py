@@ -28,6 +28,7 @@
     │   ├── UpstreamRefused         502  server_error           upstream_refused
     │   └── UpstreamBreach          502  server_error           upstream_breach
     ├── Unavailable                 503  server_error           service_unavailable
+    ├── DeadlineExceeded            504  server_error           deadline_exceeded
     ├── UpstreamTimeout             504  server_error           upstream_timeout
     └── Relayed                     those that another server gave
 
@@ -251,6 +252,13 @@ class UpstreamBreach(BadGateway):
     """What the server that runs the model sent breaks the contract, in a way that cannot be repaired."""
 
     code = "upstream_breach"
+
+
+class DeadlineExceeded(APIError):
+    """The request took longer than this server lets any take."""
+
+    status = 504
+    code = "deadline_exceeded"
 
 
 class UpstreamTimeout(APIError):

@@ -34,9 +34,10 @@ async def served_model(request: Request, operation_id: str, body: Body) -> tuple
     raw: dict[str, Any] = state["body"]
     model: ServedModel = state["registry"].get(raw["model"])
     state["log"]["model"] = model.id
-    if not model.try_lease():
-        await until_disconnect(request.receive, model.lease())
-    state["leases"].append(model.release)
+    lease = model.try_lease(state["interrupt"])
+    if lease is None:
+        lease = await until_disconnect(request.receive, model.lease(state["interrupt"]))
+    state["leases"].append(lease.release)
     supported = model.backend.capabilities.operations.get(operation_id)
     if supported is None:
         raise OperationNotSupported("The requested model does not support this operation.", param="model")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from specserve.backends.table import backend_factory
 from specserve.config.settings import Settings
 from specserve.config.sources import (
     CONFIG_VARIABLE,
@@ -21,7 +24,8 @@ from specserve.config.sources import (
     variable_name,
 )
 from specserve.models.entries import ModelError
-from specserve.models.registry import Changes, Registry
+from specserve.models.reconfigure import Changes
+from specserve.models.registry import Registry
 
 
 class _ServeCommand(click.Command):
@@ -80,11 +84,20 @@ async def _reload(registry: Registry, config: Path | None, flags: dict[str, Any]
     Raises:
         SettingsError: They are wrong; nothing has changed then.
     """
-    settings = load(flags, config=config)
+    settings = await asyncio.to_thread(_read_again, config, flags)
     try:
         return settings, await registry.reconfigure(settings.served_models, settings.bounds)
     except ModelError as error:
-        raise located(error, flags, config=config) from None
+        raise await asyncio.to_thread(located, error, flags, config=config) from None
+
+
+def _read_again(config: Path | None, flags: dict[str, Any]) -> Settings:
+    """Read the settings, and import what they name, which would hold up the event loop of a running server."""
+    settings = load(flags, config=config, regular=True)
+    for model in settings.served_models:
+        with contextlib.suppress(Exception):  # it is found again, and told, when the model is made
+            backend_factory(model.backend)
+    return settings
 
 
 serve = _ServeCommand(

@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from specserve.backends.base import LoadPolicy, ModelSettings
+from specserve.backends.base import LoadPolicy, ModelSettings, WorkerSettings
 from specserve.config.model_table import ReadModel
 from specserve.config.shorthand import default_models
-from specserve.models.registry import Bounds
+from specserve.models.bounds import Bounds
 
 
 def _read_key(value: object) -> object:
@@ -48,6 +48,8 @@ def first_problem(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
 
 class Settings(BaseModel):
     """The settings of one server.
+
+    Those marked as live take effect when the configuration is read again; the others wait for the next start.
 
     Made by hand, as in tests, they read nothing: `specserve.config.sources.load` does, from file, environment, flags.
     """
@@ -93,7 +95,7 @@ class Settings(BaseModel):
             "Model to serve, as `[ID=][BACKEND:]SOURCE`. With none, "
             "`smollm2-135m-instruct` and `all-minilm-l6-v2` are served."
         ),
-        json_schema_extra={"group": "Models"},
+        json_schema_extra={"group": "Models", "live": True},
     )
     chat_template: str = Field(
         default="",
@@ -101,7 +103,7 @@ class Settings(BaseModel):
             "Chat template in place of the models' own: a file, or the name of one that comes with specserve, such as "
             "`chatml`. A `[[models]]` table may have its own `chat_template`."
         ),
-        json_schema_extra={"group": "Models"},
+        json_schema_extra={"group": "Models", "live": True},
     )
     load: LoadPolicy = Field(
         default="start",
@@ -109,7 +111,7 @@ class Settings(BaseModel):
             "When models are loaded: at `start`, on the first `request`, or `manual`, by `specserve models load` "
             "alone. A `[[models]]` table may have its own `load`."
         ),
-        json_schema_extra={"group": "Models"},
+        json_schema_extra={"group": "Models", "live": True},
     )
     on_load_failure: Literal["exit", "continue"] = Field(
         default="exit",
@@ -126,13 +128,13 @@ class Settings(BaseModel):
         description=(
             "Unload a model after this long without a request; `0` never. A `[[models]]` table may have its own."
         ),
-        json_schema_extra={"group": "Models"},
+        json_schema_extra={"group": "Models", "live": True},
     )
     max_loaded_models: int = Field(
         default=0,
         ge=0,
         description="Most models loaded at once: for one more, the least recently used is unloaded. `0` sets no limit.",
-        json_schema_extra={"group": "Models"},
+        json_schema_extra={"group": "Models", "live": True},
     )
     max_memory_mb: int = Field(
         default=0,
@@ -141,7 +143,39 @@ class Settings(BaseModel):
             "Most memory, in units of 1,000,000 bytes, for loaded models, beside that of the server itself. "
             "`0` sets no limit."
         ),
-        json_schema_extra={"group": "Models"},
+        json_schema_extra={"group": "Models", "live": True},
+    )
+    load_timeout_seconds: float = Field(
+        default=3600,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long a model may take to load, its download included. `0` sets no limit.",
+        json_schema_extra={"group": "Models", "live": True},
+    )
+    drain_seconds: float = Field(
+        default=120,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long the requests of a model that is to be unloaded may go on; then they are ended with 503.",
+        json_schema_extra={"group": "Models", "live": True},
+    )
+    engine_silence_seconds: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "An engine's process that says nothing for so long, and does not compute either, is killed and started "
+            "again. `0` never."
+        ),
+        json_schema_extra={"group": "Models", "live": True},
+    )
+    engine_environment: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Environment variable, or pattern such as `ACME_*`, that engines' processes get beside those that their "
+            "libraries are known to read. Keys and tokens are withheld unless they are named here."
+        ),
+        json_schema_extra={"group": "Models", "live": True},
     )
     home: Path | None = Field(
         default=None,
@@ -167,12 +201,32 @@ class Settings(BaseModel):
         default=64,
         ge=1,
         description="Requests that one model works on at the same time.",
-        json_schema_extra={"group": "Limits"},
+        json_schema_extra={"group": "Limits", "live": True},
     )
     max_queued_requests: int = Field(
         default=256,
         ge=0,
         description="Requests that may wait for one model. Any more are answered 429 at once.",
+        json_schema_extra={"group": "Limits", "live": True},
+    )
+    max_wait_seconds: float = Field(
+        default=600,
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "How long a request waits for its model to be loaded, and again for its turn; then it is answered 503 or "
+            "429. `0` sets no limit."
+        ),
+        json_schema_extra={"group": "Limits", "live": True},
+    )
+    request_timeout_seconds: float = Field(
+        default=3600,
+        ge=0,
+        allow_inf_nan=False,
+        description=(
+            "How long a request may take in all; then it is answered 504, or its stream ends with an error. `0` sets "
+            "no limit."
+        ),
         json_schema_extra={"group": "Limits"},
     )
     max_body_bytes: int = Field(
@@ -313,6 +367,7 @@ class Settings(BaseModel):
                 unload_after_seconds=(
                     self.unload_after_seconds if model.unload_after_seconds is None else model.unload_after_seconds
                 ),
+                workers=WorkerSettings(self.engine_silence_seconds, self.engine_environment),
             )
             for model in self.models
         )
@@ -325,6 +380,9 @@ class Settings(BaseModel):
             max_queued=self.max_queued_requests,
             max_loaded=self.max_loaded_models,
             max_memory_mb=self.max_memory_mb,
+            max_wait=self.max_wait_seconds,
+            load_timeout=self.load_timeout_seconds,
+            drain=self.drain_seconds,
         )
 
     @field_validator("models", mode="after")

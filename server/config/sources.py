@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from specserve.config.replaced_servers import replaced_settings
 from specserve.config.settings import Settings, first_problem
+from specserve.config.settings_file import read_file
 from specserve.config.toml_lines import line_of
 from specserve.models.entries import ModelError
 
@@ -33,7 +34,11 @@ class SettingsError(Exception):
 
 
 def load(
-    flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None, config: Path | None = None
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+    *,
+    regular: bool = False,
 ) -> Settings:
     """Read the settings: flags go before the environment, the environment before the file.
 
@@ -41,13 +46,14 @@ def load(
         flags: Field name -> value; None and empty tuples are flags that were not given.
         environ: The environment, by default that of this process.
         config: The TOML file, by default the one that ``SPECSERVE_CONFIG`` names, if any.
+        regular: Whether it must be a regular file; see `read_file`.
 
     Raises:
         SettingsError: A setting is unknown, or its value is wrong. Values are never repeated: they may be secret.
     """
     environ = os.environ if environ is None else environ
     config = _config_file(environ, config)
-    given = _given(flags or {}, environ, config)
+    given = _given(flags or {}, environ, _from_file(config, regular=regular))
     try:
         _refuse_empty_keys(given)
         return Settings.model_validate({name: value for name, (_, value) in given.items()})
@@ -65,7 +71,7 @@ def located(
     """Say where the settings stand that a model or its backend refuses. The other arguments are those of `load`."""
     environ = os.environ if environ is None else environ
     config = _config_file(environ, config)
-    given = _given(flags or {}, environ, config)
+    given = _given(flags or {}, environ, _from_file(config))
     models = load(flags, environ, config).models
     places = [place for place, model in enumerate(models) if model.id == error.entry]
     if "models" not in given or not places:
@@ -89,7 +95,7 @@ def _located(where: Sequence[str | int], why: str, given: _Given, config: Path |
     origin = given[str(where[0])][0] if where else str(config)
     if origin != str(config) or config is None:
         return f"{origin}: {why}"
-    line = line_of(config.read_text(encoding="utf-8"), where)
+    line = line_of(read_file(config), where)
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
     return f"{config}, line {line}: {name}: {why}"
 
@@ -98,8 +104,8 @@ def _config_file(environ: Mapping[str, str], config: Path | None) -> Path | None
     return config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
 
 
-def _given(flags: Mapping[str, Any], environ: Mapping[str, str], config: Path | None) -> _Given:
-    given = {**_from_file(config), **_from_environment(environ), **_from_flags(flags)}
+def _given(flags: Mapping[str, Any], environ: Mapping[str, str], file: _Given) -> _Given:
+    given = {**file, **_from_environment(environ), **_from_flags(flags)}
     if "models" not in given:
         try:
             given = {**replaced_settings(environ), **given}
@@ -163,19 +169,19 @@ def _from_environment(environ: Mapping[str, str]) -> _Given:
     return given
 
 
-def _from_file(path: Path | None) -> _Given:
+def _from_file(path: Path | None, *, regular: bool = False) -> _Given:
     if path is None:
         return {}
     try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
+        text = read_file(path, regular=regular)
+        data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
     for key in data:
         if key not in Settings.model_fields:
-            line = line_of(path.read_text(encoding="utf-8"), (key,))
+            line = line_of(text, (key,))
             raise SettingsError(f"{path}, line {line}: unknown setting {key!r}{_nearest(key, Settings.model_fields)}")
     return {name: (str(path), value) for name, value in data.items()}
 

@@ -19,13 +19,13 @@ from specserve.http.dispatch import HandlerMiddleware
 from specserve.http.docs_page import DocsMiddleware
 from specserve.http.errors import ErrorMiddleware
 from specserve.http.ignored import IGNORED_HEADER
+from specserve.http.interruptions import InterruptionMiddleware
 from specserve.http.leases import LeaseMiddleware
 from specserve.http.off_loop import OffLoop
 from specserve.http.origins import OriginMiddleware
 from specserve.http.paths import BASE_PATH, PathMiddleware
 from specserve.http.request_id import RequestIdMiddleware
 from specserve.http.response_validation import ResponseValidationMiddleware
-from specserve.http.shutdown import ShutdownMiddleware
 from specserve.http.validation import RequestValidationMiddleware
 from specserve.models.registry import Registry
 from specserve.models.served_model import ServedModel
@@ -60,7 +60,7 @@ def _middlewares(settings: Settings, document: dict[str, Any]) -> list[Any]:
     return [
         RequestIdMiddleware,
         AccessLogMiddleware,
-        ShutdownMiddleware,
+        partial(InterruptionMiddleware, request_timeout=settings.request_timeout_seconds),
         *_cors(settings, document),
         ErrorMiddleware,
         partial(OriginMiddleware, settings=settings),

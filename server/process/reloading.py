@@ -9,24 +9,10 @@ import structlog
 
 from specserve.config.settings import Settings
 from specserve.config.sources import SettingsError
-from specserve.models.registry import Changes
+from specserve.models.reconfigure import Changes
 
 Reload = Callable[[], Awaitable[tuple[Settings, Changes]]]
 """Reads the settings again and gives the models among them effect; or raises `SettingsError`, and nothing changes."""
-
-# What `Reload` gives effect to. All else is told apart by comparison, and said to wait for the next start.
-_LIVE = frozenset(
-    {
-        "chat_template",
-        "load",
-        "max_concurrent_requests",
-        "max_loaded_models",
-        "max_memory_mb",
-        "max_queued_requests",
-        "models",
-        "unload_after_seconds",
-    }
-)
 
 
 class Reloader:
@@ -53,9 +39,14 @@ class Reloader:
             self._log.error("the configuration could not be read; nothing has changed", exc_info=error)
             return
         self._log.info("the configuration was read again", **vars(changes))
-        late = [name for name in Settings.model_fields if name not in _LIVE and self._differs(settings, name)]
+        late = [name for name in Settings.model_fields if not _is_live(name) and self._differs(settings, name)]
         if late:
             self._log.warning("some settings take effect at the next start only", settings=late)
 
     def _differs(self, settings: Settings, name: str) -> bool:
         return bool(getattr(settings, name) != getattr(self._settings, name))
+
+
+def _is_live(name: str) -> bool:
+    extra = Settings.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("live"))

@@ -41,7 +41,7 @@ async def stream_text(client, model, text=LONG, started=None):
                 started.set()
             if line == "data: [DONE]":
                 return said
-            if line:
+            if line.startswith("data: "):  # else a comment that keeps the connection alive
                 event = json.loads(line.removeprefix("data: "))
                 assert "error" not in event, event
                 said += "".join(choice["delta"].get("content") or "" for choice in event["choices"])

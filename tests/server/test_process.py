@@ -27,7 +27,7 @@ from specserve.spec.errors import BackendLoadError
 from specserve.process.server import serve
 from specserve.models.registry import Registry
 from specserve.config.settings import Settings
-from specserve.http.shutdown import ShutdownMiddleware
+from specserve.http.interruptions import InterruptionMiddleware
 
 options = json.loads(sys.argv[1])
 how = options.pop("how", "")
@@ -62,7 +62,7 @@ async def lifespan(app):
     print("models are unloaded", flush=True)
 
 routes = [Route("/stream", stream), Route("/wait", wait), Route("/echo", echo, methods=["POST"])]
-app = ShutdownMiddleware(Starlette(routes=routes, lifespan=lifespan))
+app = InterruptionMiddleware(Starlette(routes=routes, lifespan=lifespan))
 settings = Settings(**options)
 registry = Registry(settings.models)
 sys.exit(serve(settings, registry, lambda settings, registry: app))
