@@ -44,7 +44,7 @@ def _parsed(body: bytes | bytearray) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        if "recursion" in error.msg.lower():
+        if "depth" in error.msg or "recursion" in error.msg.lower():  # the parser's own limit, of 1024 levels
             raise InvalidRequest(_TOO_DEEP) from error
         raise InvalidRequest(
             f"The request body is not valid JSON (line {error.lineno}, column {error.colno})."
@@ -56,10 +56,13 @@ def _parsed(body: bytes | bytearray) -> Any:
 
 def _count_values(body: bytes | bytearray) -> int:
     """Values, of the bytes outside of strings: one for each comma and each list or object that is opened."""
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    count, inside = 0, 0
-    for begin in range(0, len(plain), _CHUNK):
-        parts = plain[begin : begin + _CHUNK].split(b'"')
+    count, inside, begin = 0, 0, 0
+    while begin < len(body):
+        chunk = body[begin : begin + _CHUNK]
+        if (len(chunk) - len(chunk.rstrip(b"\\"))) % 2:  # it ends between a backslash and what that escapes
+            chunk = body[begin : begin + _CHUNK + 1]
+        begin += len(chunk)
+        parts = chunk.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = b"".join(parts[inside::2])
         count += outside.count(b",") + outside.count(b"[") + outside.count(b"{")
         inside ^= (len(parts) - 1) & 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, get_args, get_origin, overload
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, SupportsIndex, get_args, get_origin, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
@@ -53,8 +53,8 @@ class RequestModel:
             raise invalid(first["loc"]) from error
 
 
-class Models(Sequence[Any]):
-    """A list of objects that makes a model of each when it is looked at.
+class Models(list[Any]):
+    """A list of objects that makes a model of each when it is looked at, and is the plain list when it is encoded.
 
     Args:
         plain: The objects, validated.
@@ -62,22 +62,21 @@ class Models(Sequence[Any]):
     """
 
     def __init__(self, plain: Sequence[Any], kind: TypeAdapter[Any]) -> None:
-        self._plain = plain
+        super().__init__(plain)
         self._kind = kind
 
-    def __len__(self) -> int:
-        return len(self._plain)
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._kind.validate_python, super().__iter__())
 
     @overload
-    def __getitem__(self, at: int) -> Any: ...
+    def __getitem__(self, at: SupportsIndex) -> Any: ...
 
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Any]: ...
+    def __getitem__(self, at: slice) -> list[Any]: ...
 
-    def __getitem__(self, at: int | slice) -> Any:
-        if isinstance(at, slice):
-            return Models(self._plain[at], self._kind)
-        return self._kind.validate_python(self._plain[at])
+    def __getitem__(self, at: SupportsIndex | slice) -> Any:
+        found = super().__getitem__(at)
+        return Models(found, self._kind) if isinstance(at, slice) else self._kind.validate_python(found)
 
 
 def _item(annotation: Any) -> Any:

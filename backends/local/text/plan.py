@@ -77,8 +77,8 @@ def parameters(request: BaseModel, body: Mapping[str, Any] | None = None) -> dic
 
     Args:
         request: The request.
-        body: The same as JSON, if it is at hand. Its messages are taken from it: they hold no number that the model
-            could have made another of, and unmaking their models takes longer than all else.
+        body: The same as JSON, if it is at hand. What is no scalar is taken from it: unmaking models takes longer than
+            all else.
     """
     values, asked = vars(request), _defaults(type(request)).copy()
     made = set()
@@ -87,10 +87,9 @@ def parameters(request: BaseModel, body: Mapping[str, Any] | None = None) -> dic
             asked[name] = values[name]
         else:
             made.add(name)
-    if body is not None and "messages" in made:
-        asked["messages"] = body["messages"]
-        made.remove("messages")
-    if made:
+    if body is not None:
+        asked.update({name: body[name] for name in made})
+    elif made:
         asked.update(request.model_dump(include=made, exclude_unset=True))
     return asked
 
