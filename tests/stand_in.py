@@ -260,7 +260,7 @@ async def embed(backend: Upstream, **body: Any) -> Outcome:
         outcome.data, outcome.usage = answer.data, answer.usage
     except APIError as error:
         outcome.error = error
-    outcome.repairs = set(backend._notes._told)
+    outcome.repairs = set(backend._repairs.kinds)
     return outcome
 
 
@@ -275,7 +275,7 @@ async def collect(backend: Upstream, items: Callable[[], Any]) -> Outcome:
             outcome.usage = item.usage or outcome.usage
     except APIError as error:
         outcome.error = error
-    outcome.repairs = set(backend._notes._told)
+    outcome.repairs = set(backend._repairs.kinds)
     return outcome
 
 

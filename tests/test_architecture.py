@@ -13,7 +13,7 @@ FOLDERS = ("spec", "generated", "telemetry", "backends", "models", "handlers", "
 
 # Heavy libraries, and the only places that may name them.
 HEAVY = {
-    "aiohttp": ("backends/upstream/", "backends/watsonx/"),
+    "aiohttp": ("backends/http/", "backends/watsonx/"),
     "openvino": "backends/openvino/",
     "gguf": "backends/openvino/",
     "openvino_genai": "backends/openvino/",

@@ -13,26 +13,29 @@ import structlog
 
 from specserve.backends.abilities import Chats, Completes, Embeds, operations_of
 from specserve.backends.base import Activity, Backend, Call, Capabilities, EncodedAnswer
+from specserve.backends.http.connections import Connections
+from specserve.backends.http.redaction import Redactor
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import STAR, check_pattern, is_pattern, matched, one_of
 from specserve.backends.upstream import answer
-from specserve.backends.upstream.capabilities import check_names, declared, listed
-from specserve.backends.upstream.client import Client
+from specserve.backends.upstream.capabilities import check_names, declared
 from specserve.backends.upstream.exchange import Exchange, RecentIds, expected_choices, inputs
-from specserve.backends.upstream.listing import common_names
+from specserve.backends.upstream.listing import common_names, read_list, recent_lists
 from specserve.backends.upstream.options import UpstreamOptions, checked_url
 from specserve.backends.upstream.pool import Pool
 from specserve.backends.upstream.relay import Relay, Request
-from specserve.backends.upstream.repairs import Notes
+from specserve.backends.upstream.repairs import RepairLog
 from specserve.backends.upstream.stream import ChatStream, TextStream
 from specserve.spec.errors import BackendLoadError, InvalidRequest, Unavailable, UnsupportedParameter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 
     from pydantic import BaseModel
 
     from specserve.backends.base import ModelSettings
+    from specserve.backends.upstream.listing import Entries
+    from specserve.backends.upstream.pool import Endpoint
     from specserve.backends.upstream.relay import Item
     from specserve.backends.upstream.stream import Stream
     from specserve.generated.models import (
@@ -54,8 +57,9 @@ class Upstream(Backend, Chats, Completes, Embeds):
         super().__init__(settings)
         self._options = parse_options(UpstreamOptions, settings.options)
         check_names(self._options)
-        secrets = (secret.get_secret_value() for secret in self._options.secrets().values())
-        self._secrets = tuple(secret.removeprefix("Bearer ") for secret in secrets)
+        secrets = {name: secret.get_secret_value() for name, secret in self._options.secrets().items()}
+        self._headers = {**self._options.headers, **secrets}
+        self._redactor = Redactor(tuple(secrets.values()))
         try:
             urls = [checked_url(settings.source)] if settings.source else []
         except ValueError as error:
@@ -67,9 +71,9 @@ class Upstream(Backend, Chats, Completes, Embeds):
         self._model = self._options.model or (STAR if is_pattern(settings) else settings.id)
         check_pattern(settings, self._model, key=("options", "model"))
         self._renamed = {theirs: ours for ours, theirs in self._options.rename.items()}
-        self._notes = Notes(settings.id)
+        self._repairs = RepairLog(settings.id)
         self._ids = RecentIds()
-        self._client: Client | None = None
+        self._connections: Connections | None = None
         self._pool: Pool | None = None
         self._relay: Relay | None = None
         self._capabilities: Capabilities | None = None
@@ -88,24 +92,39 @@ class Upstream(Backend, Chats, Completes, Embeds):
 
     async def start(self) -> None:
         """Ask each address for its models. One that does not answer may come up later, so it stops nothing."""
-        self._client = Client(self._options)
-        self._pool = Pool(self.settings.id, self._urls, self._options.probe_interval)
-        models: dict[str, dict[str, Any]] = {}
+        self._connections = self._connect()
+        self._pool = pool = Pool(self.settings.id, self._urls, self._options.probe_interval)
+        lists = await asyncio.gather(*(self._list(pool, endpoint) for endpoint in pool.endpoints))
+        models = next((entries for entries in lists if self._model in entries), None)
+        if models is None and any(lists):
+            self._find_name(list(dict.fromkeys(name for entries in lists for name in entries)))
+            models = next((entries for entries in lists if self._model in entries), {})
+        self._capabilities = declared(self._options, operations_of(self), (models or {}).get(self._model, {}))
+        self._pool.start(self._connections)
+        self._relay = Relay(self.settings.id, self._connections, self._pool, self._options)
 
-        def read(body: bytes) -> None:
-            models.update(listed(body))
+    def _connect(self) -> Connections:
+        return Connections(headers=self._headers, connect_timeout=self._options.connect_timeout)
 
-        await asyncio.gather(*(self._pool.probe(self._client, endpoint, read) for endpoint in self._pool.endpoints))
-        if models and self._model not in models:
-            self._find_name(list(models))
-        self._capabilities = declared(self._options, operations_of(self), models.get(self._model, {}))
-        self._pool.start(self._client)
-        self._relay = Relay(self.settings.id, self._client, self._pool, self._options)
+    async def _list(self, pool: Pool, endpoint: Endpoint) -> Entries:
+        """The models of one address, read a moment ago or now; none if it does not answer."""
+        assert self._connections is not None  # noqa: S101  `start` has made them
+        found = recent_lists.get((endpoint.url, self._account))
+        if found is not None:
+            return found
+        lists: list[Entries] = []
+        await pool.probe(self._connections, endpoint, lambda body: lists.append(read_list(body)))
+        return lists[0] if lists else {}
+
+    @property
+    def _account(self) -> Hashable:
+        return frozenset(self._headers.items())
 
     async def expand(self) -> Sequence[ModelSettings]:
         """The models whose names at the upstream the option `model` stands for."""
-        self._client = Client(self._options)
-        found = [(name, matched(self._model, name)) for name in await common_names(self._client, self._urls)]
+        self._connections = self._connect()
+        names = await common_names(self._connections, self._urls, self._account)
+        found = [(name, matched(self._model, name)) for name in names]
         models = [
             one_of(self.settings, star, options={**self.settings.options, "model": name})
             for name, star in found
@@ -116,7 +135,7 @@ class Upstream(Backend, Chats, Completes, Embeds):
         return models
 
     def _find_name(self, names: list[str]) -> None:
-        """Our id is not the model's name there. Where there is but one model and none was named, that one is meant."""
+        """Find the name of the model there, which is not our id: if it has one model and none was named, that one."""
         known = {"model": self.settings.id, "name": self._model}
         if len(names) == 1 and self._options.model is None:
             self._model = names[0]
@@ -127,12 +146,12 @@ class Upstream(Backend, Chats, Completes, Embeds):
     async def stop(self) -> None:
         """Close every connection, which ends what runs."""
         pool, self._pool = self._pool, None
-        client, self._client = self._client, None
+        connections, self._connections = self._connections, None
         self._relay = None
         if pool is not None:
             await pool.stop()
-        if client is not None:
-            await client.close()
+        if connections is not None:
+            await connections.close()
 
     def activity(self) -> Activity:
         """The requests that upstreams work on for us."""
@@ -179,15 +198,18 @@ class Upstream(Backend, Chats, Completes, Embeds):
         if self._relay is None:
             raise Unavailable("This model is not loaded.")
         streamed = bool(body.get("stream"))
+        stream_options = (body.get("stream_options") or {}) if streamed else {}
         exchange = Exchange(
             call=call,
             model=body["model"],
             choices=choices,
-            include_usage=streamed and bool((body.get("stream_options") or {}).get("include_usage")),
-            notes=self._notes,
+            include_usage=bool(stream_options.get("include_usage")),
+            repairs=self._repairs,
             ids=self._ids,
-            secrets=self._secrets,
+            redactor=self._redactor,
             sent_as={**sent_as, **self._renamed},
+            continuous_usage=bool(stream_options.get("include_usage") and stream_options.get("continuous_usage_stats")),
+            named_tool=isinstance(body.get("tool_choice"), dict) and body["tool_choice"].get("type") == "function",
         )
         body["model"] = self._model
         if streamed:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from specserve.backends.base import Capabilities
 from specserve.spec.document import load, operations, parameters
 from specserve.spec.errors import BackendLoadError
@@ -40,6 +38,7 @@ def by_tag() -> Mapping[str, Sequence[str]]:
     return found
 
 
+@cache
 def everything() -> dict[str, frozenset[str]]:
     """OperationId -> every parameter and feature that the contract has."""
     document = load()
@@ -56,11 +55,16 @@ def check_names(options: UpstreamOptions) -> None:
     Raises:
         BackendLoadError: The contract has no such parameter.
     """
-    known = frozenset().union(*everything().values())
+    known = _every_name()
     for option in ("refuse", "rename"):
         for name in getattr(options, option):
             if name not in known:
                 raise BackendLoadError(f"option {option!r}: there is no parameter {name!r}")
+
+
+@cache
+def _every_name() -> frozenset[str]:
+    return frozenset().union(*everything().values())
 
 
 def declared(options: UpstreamOptions, relayed: Sequence[str], entry: Mapping[str, Any]) -> Capabilities:
@@ -81,7 +85,8 @@ def declared(options: UpstreamOptions, relayed: Sequence[str], entry: Mapping[st
         if isinstance(does, dict):
             if operation not in does:
                 continue
-            names &= frozenset(does[operation])
+            said = does[operation]
+            names &= frozenset(one for one in said if isinstance(one, str)) if isinstance(said, list) else frozenset()
         able[operation] = names - frozenset(options.refuse)
     lengths = [entry.get(name) for name in _LENGTHS] + [told.get("context_length")]
     return Capabilities(
@@ -90,14 +95,6 @@ def declared(options: UpstreamOptions, relayed: Sequence[str], entry: Mapping[st
         max_output_tokens=_positive(told.get("max_output_tokens")),
         embedding_dimensions=_positive(told.get("embedding_dimensions")),
     )
-
-
-def listed(body: bytes) -> dict[str, dict[str, Any]]:
-    """The entries of a list of models by their ids; none if it cannot be read."""
-    try:
-        return {entry["id"]: entry for entry in orjson.loads(body)["data"] if isinstance(entry["id"], str)}
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return {}
 
 
 def _positive(value: Any) -> int | None:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from specserve.backends.upstream.client import Client, ConnectionFailed, TooLarge
+from specserve.backends.http.connections import ConnectionFailed, Connections, TooLarge
+from specserve.backends.http.decoding import CannotDecode
+from specserve.backends.upstream.listing import LARGEST_LIST, WITHIN, get_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
 _MOST_FAILURES = 3  # requests in a row, before an address that can be reached counts as ill
-_LOAD_OF_A_FAILURE = 8  # who fails at once is never busy, and must not draw all requests for that
-_PROBE_SECONDS = 10.0
-_LARGEST_LIST = 8 * 1024 * 1024
+# An address that fails fast always looks idle; its failures count as load, so that it does not attract all requests.
+_LOAD_OF_A_FAILURE = 8
 
 
 @dataclass(eq=False)
@@ -60,9 +61,9 @@ class Pool:
         """Requests at all endpoints."""
         return sum(endpoint.running for endpoint in self.endpoints)
 
-    def start(self, client: Client) -> None:
+    def start(self, connections: Connections) -> None:
         """Begin to probe: endpoints that failed and, where there are several, all."""
-        self._probing = asyncio.create_task(self._probe_for_ever(client))
+        self._probing = asyncio.create_task(self._probe_for_ever(connections))
 
     async def stop(self) -> None:
         """End the probes."""
@@ -123,7 +124,7 @@ class Pool:
             self._log.warning("upstream is taken out", model=self._model, url=endpoint.url, reason=reason)
             self._failed.set()
 
-    async def _probe_for_ever(self, client: Client) -> None:
+    async def _probe_for_ever(self, connections: Connections) -> None:
         while True:
             if len(self.endpoints) == 1:
                 await self._failed.wait()
@@ -131,21 +132,23 @@ class Pool:
             # Several of our processes should not knock all at the same moment.
             await asyncio.sleep(self._probe_interval * random.uniform(0.8, 1.2))  # noqa: S311  no secret
             every = len(self.endpoints) > 1
-            await asyncio.gather(*(self.probe(client, e) for e in self.endpoints if every or not e.healthy))
+            await asyncio.gather(*(self.probe(connections, e) for e in self.endpoints if every or not e.healthy))
             if any(not endpoint.healthy for endpoint in self.endpoints):
                 self._failed.set()
 
-    async def probe(self, client: Client, endpoint: Endpoint, read: Callable[[bytes], None] | None = None) -> None:
-        """Ask for the list of models: well is who answers, with whatever but a failure of its own."""
+    async def probe(
+        self, connections: Connections, endpoint: Endpoint, read: Callable[[bytes], None] | None = None
+    ) -> None:
+        """Ask for the list of models. An endpoint is well if it answers, with anything except a 5xx."""
         began = asyncio.get_running_loop().time()
         try:
-            async with await client.get(f"{endpoint.url}/models", _PROBE_SECONDS) as reply:
-                body = await reply.read_all(_LARGEST_LIST, _PROBE_SECONDS)
+            async with await get_models(connections, endpoint.url) as reply:
+                body = await reply.read_all(LARGEST_LIST, WITHIN)
                 status = reply.status
         except ConnectionFailed as error:
             self._mark(endpoint, healthy=False, reason=str(error))
             return
-        except TooLarge:
+        except (TooLarge, CannotDecode):
             status, body = 200, b""
         if status >= 500:
             self._mark(endpoint, healthy=False, reason=f"status {status}")

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from specserve.backends.upstream.exchange import check, parse
+from specserve.backends.http.reasons import text_of
+from specserve.backends.upstream.exchange import check, encode, parse
+from specserve.backends.upstream.grown import GrownMessage
 from specserve.backends.upstream.mending import Mender, as_object, usage_elsewhere
-from specserve.backends.upstream.refusals import from_event
+from specserve.backends.upstream.refusals import from_event, is_failure
 from specserve.backends.upstream.template import Template
 from specserve.backends.upstream.tool_calls import StreamedCalls
 from specserve.spec.errors import UpstreamBreach, UpstreamUnreachable
@@ -31,13 +31,16 @@ class Choice:
     finished: bool = False
     characters: int = 0
     calls: StreamedCalls = field(default_factory=StreamedCalls)
+    grown: GrownMessage = field(default_factory=GrownMessage)
 
 
 class Stream(ABC):
     """Takes the payload of each event and gives what goes out in its place.
 
     Attributes:
-        usage: What the upstream has told of it.
+        usage: As the upstream has told it so far.
+        object: The value of `object` in each chunk.
+        component: The schema that each chunk must keep.
     """
 
     object: str
@@ -63,35 +66,41 @@ class Stream(ABC):
         """Whether every choice has ended."""
         return len(self._choices) == self._exchange.choices and all(c.finished for c in self._choices.values())
 
-    def take(self, payload: bytes) -> bytes | None:
+    def take(self, payload: bytes, name: str = "message") -> bytes | None:
         """The payload that takes the place of this one, the same object if nothing had to change; None to drop it.
+
+        Args:
+            payload: The data of an event.
+            name: The name of the event.
 
         Raises:
             APIError: It tells of a failure, or it cannot be mended.
         """
-        for template in self._templates:
-            if (known := template.apply(payload)) is not None:
-                return known
+        if self._templates and not self._exchange.redactor.needs_reading(payload):
+            for template in self._templates:
+                if (known := template.apply(payload)) is not None:
+                    return known
         mender = self._mender
         mender.changed = False
-        chunk = as_object(parse(payload))
-        if "error" in chunk and not chunk.get("choices"):
-            raise from_event(chunk, self._exchange)
+        said = self._parse(payload, name)
+        if is_failure(said, name):
+            raise from_event(said, self._exchange)
+        chunk = as_object(said)
         self._mend_head(chunk)
         self._take_usage(chunk)
         empty = not chunk.get("choices")
         self._mend_choices(chunk)
         if not chunk["choices"]:
             if chunk.get("usage") is not None:
-                check(self.component, chunk)
+                mender.check(self.component, chunk)
                 self._usage_payload = self._encoded(chunk, payload)
             elif empty:
-                mender.did("chunk-empty")
+                mender.repaired("chunk-empty")
             return None
         if self._exchange.include_usage and "usage" not in chunk:
             chunk["usage"] = None
-            mender.did("usage-key")
-        check(self.component, chunk)
+            mender.repaired("usage-key")
+        mender.check(self.component, chunk)
         self._last = chunk
         sent = self._encoded(chunk, payload)
         self._learn(chunk, payload, sent)
@@ -109,8 +118,18 @@ class Stream(ABC):
         if template is not None:
             self._templates = [template, *self._templates][:_MOST_TEMPLATES]
 
+    @staticmethod
+    def _parse(payload: bytes, name: str) -> Any:
+        if name != "error":
+            return parse(payload)
+        try:
+            return parse(payload)
+        except UpstreamBreach:
+            return text_of(payload)  # the reason as plain text
+
     def _encoded(self, chunk: dict[str, Any], payload: bytes) -> bytes:
-        return orjson.dumps(chunk) if self._mender.changed or b"\n" in payload else payload
+        self._mender.changed |= b"\n" in payload  # it would be two lines of an event
+        return self._mender.encoded(chunk, payload)
 
     def end(self, *, done: bool) -> Iterator[bytes]:
         """What is still to be said when the upstream's stream has ended.
@@ -124,17 +143,17 @@ class Stream(ABC):
         if not done:
             if not self.complete:
                 raise UpstreamUnreachable("The server that runs this model broke off its answer.")
-            self._exchange.notes.add("done-missing")
+            self._exchange.repairs.add("done-missing")
         for index in range(self._exchange.choices):
             choice = self._choices.get(index)
             if choice is None:
                 raise UpstreamBreach("The server that runs this model sent fewer answers than were asked for.")
             if not choice.finished:
-                self._exchange.notes.add("finish-missing")
-                yield self._closing(index, "tool_calls" if choice.calls else "stop")
-        if self.usage is None and self._elsewhere is not None:
-            self.usage = self._elsewhere
-            self._exchange.notes.add("usage-elsewhere")
+                self._exchange.repairs.add("finish-missing")
+                yield self._closing(index, choice)
+        if self.usage is None and (usage := self._mender.usage(self._elsewhere)) is not None:
+            self.usage = usage
+            self._exchange.repairs.add("usage-elsewhere")
         if self._exchange.include_usage:
             if self.usage is None:
                 raise UpstreamBreach("The server that runs this model did not tell the usage.")
@@ -159,32 +178,36 @@ class Stream(ABC):
             self._given = given_id, given_created
             self._id, self._created = self._exchange.answer_id(given_id), self._exchange.created(given_created)
         if (given_id, given_created) != self._given:
-            self._exchange.notes.add("id-changed" if given_id != self._given[0] else "created-changed")
+            self._exchange.repairs.add("id-changed" if given_id != self._given[0] else "created-changed")
         if given_id != self._id or given_created != self._created or isinstance(given_created, float):
             chunk["id"], chunk["created"] = self._id, self._created
             mender.changed = True
         mender.head(chunk, self.object)
 
     def _take_usage(self, chunk: dict[str, Any]) -> None:
-        """Keep the usage for the end; `_usage_alone` tells whether this chunk is there for nothing else."""
+        """Keep the usage for the end; `_usage_alone` says whether this chunk is there for nothing else."""
         usage, choices = chunk.get("usage"), chunk.get("choices")
+        if usage is not None and self._mender.usage(usage) is None:
+            usage = chunk["usage"] = None
         if usage is None:
             self._usage_alone = self._usage_alone and not choices
             self._elsewhere = usage_elsewhere(chunk) or self._elsewhere
             return
         self.usage = as_object(usage)
-        self._mender.usage(self.usage)
         self._usage_alone = not choices
-        if choices:
+        if choices and not self._exchange.continuous_usage:
             del chunk["usage"]
             if self._exchange.include_usage:
                 chunk["usage"] = None
-            self._mender.did("usage-beside-choices")
+            self._mender.repaired("usage-beside-choices")
 
     def _mend_choices(self, chunk: dict[str, Any]) -> None:
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             choices = []
+        if None in choices:
+            choices = [choice for choice in choices if choice is not None]
+            self._mender.repaired("choice-null")
         chunk["choices"] = [choice for at, choice in enumerate(choices) if self._mend(at, as_object(choice))]
         if len(chunk["choices"]) != len(choices):
             self._mender.changed = True
@@ -196,16 +219,22 @@ class Stream(ABC):
             if at >= expected or (index is not None and expected > 1):
                 raise UpstreamBreach("The server that runs this model sent an answer that was not asked for.")
             choice["index"] = index = at
-            self._mender.did("index")
+            self._mender.repaired("index")
+        if choice.get("error"):
+            raise from_event({"error": choice["error"]}, self._exchange)
         state = self._choices.get(index)
         first = state is None
         if state is None:
             state = self._choices[index] = Choice()
         return self.mend_choice(state, choice, first=first)
 
-    def _closing(self, index: int, reason: str) -> bytes:
+    def _closing(self, index: int, choice: Choice) -> bytes:
         more: dict[str, Any] = {"usage": None} if self._exchange.include_usage else {}
-        return self._synthetic([self.closing_choice(index, reason)], **more)
+        reason = "tool_calls" if choice.calls and not self._exchange.named_tool else "stop"
+        closing = self.closing_choice(index, reason)
+        if choice.calls:
+            choice.calls.finish(closing["delta"], self._mender)
+        return self._synthetic([closing], **more)
 
     def _synthetic(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         chunk: dict[str, Any] = {
@@ -218,7 +247,7 @@ class Stream(ABC):
             **more,
         }
         check(self.component, chunk)
-        return orjson.dumps(chunk)
+        return encode(chunk)
 
 
 class ChatStream(Stream):
@@ -234,28 +263,36 @@ class ChatStream(Stream):
         if not isinstance(delta, dict):
             delta = choice.pop("message", None)
             choice["delta"] = delta = delta if isinstance(delta, dict) else {}
-            mender.did("delta")
-        mender.message(delta)
+            mender.repaired("delta")
+            mender.message(delta)
+            if state.grown.take(delta):
+                mender.repaired("delta-grown")
+        else:
+            mender.message(delta)
         if first:
             if delta.get("role") != "assistant":
                 delta["role"] = "assistant"
-                mender.did("role")
+                mender.repaired("role")
         elif "role" in delta:
             del delta["role"]
-            mender.did("role-repeated")
+            mender.repaired("role-repeated")
         if isinstance(delta.get("tool_calls"), list):
             state.calls.take(delta["tool_calls"], mender)
+            if not delta["tool_calls"]:
+                del delta["tool_calls"]
         mender.logprobs(choice)
-        reason = mender.finish_reason(choice)
+        reason = mender.finish_reason(choice, called=bool(state.calls))
+        if reason is not None and state.calls and not state.finished:
+            state.calls.finish(delta, mender)
         says = any(delta.get(name) for name in ("content", "tool_calls", "refusal", "reasoning_content"))
         if state.finished:
             if says:
                 raise UpstreamBreach("The server that runs this model went on after the end of its answer.")
-            mender.did("finish-repeated")
+            mender.repaired("finish-repeated")
             return False
         if reason == "tool_calls" and not state.calls:
             choice["finish_reason"] = "stop"
-            mender.did("finish-tool-calls")
+            mender.repaired("finish-tool-calls")
         state.finished = reason is not None
         if state.finished:
             self._templates.clear()  # nothing may follow
@@ -285,14 +322,14 @@ class TextStream(Stream):
         mender = self._mender
         if choice.get("text") is None:
             choice["text"] = ""
-            mender.did("content")
+            mender.repaired("content")
         mender.text_logprobs(choice, state.characters)
         state.characters += len(choice["text"]) if isinstance(choice["text"], str) else 0
         reason = mender.finish_reason(choice)
         if state.finished:
             if choice["text"]:
                 raise UpstreamBreach("The server that runs this model went on after the end of its answer.")
-            mender.did("finish-repeated")
+            mender.repaired("finish-repeated")
             return False
         state.finished = reason is not None
         if state.finished:

@@ -12,12 +12,12 @@ import structlog
 
 from specserve.backends.abilities import Chats, Completes, Embeds
 from specserve.backends.base import Activity, Backend, Capabilities
+from specserve.backends.http.merged import merged
 from specserve.backends.options import parse_options
 from specserve.backends.patterns import check_pattern, matched, one_of
 from specserve.backends.watsonx import chat, completions, embeddings, specs
 from specserve.backends.watsonx.chat_answer import ChatAnswer
 from specserve.backends.watsonx.listing import read_list, recent_list
-from specserve.backends.watsonx.merged import merged
 from specserve.backends.watsonx.options import WatsonxOptions
 from specserve.backends.watsonx.place import find_place
 from specserve.backends.watsonx.usage import make_usage

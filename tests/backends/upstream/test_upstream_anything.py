@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stand_in import CALL, HEAD, USAGE, chunk, good, plain
 
+from specserve.backends.http.sse import Events
 from specserve.backends.upstream import answer
-from specserve.backends.upstream.events import Events
 from specserve.backends.upstream.exchange import Exchange, RecentIds, check
 from specserve.backends.upstream.refusals import from_response
-from specserve.backends.upstream.repairs import Notes
+from specserve.backends.upstream.repairs import RepairLog
 from specserve.backends.upstream.stream import ChatStream, TextStream
 from specserve.spec.errors import APIError
 
@@ -75,7 +75,7 @@ def spoiled(draw, value):
 
 
 def exchange(**more):
-    return Exchange(CALL, "ours", 1, include_usage=True, notes=Notes("ours"), ids=RecentIds(), **more)
+    return Exchange(CALL, "ours", 1, include_usage=True, repairs=RepairLog("ours"), ids=RecentIds(), **more)
 
 
 def is_kept(component, work):

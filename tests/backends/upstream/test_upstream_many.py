@@ -55,10 +55,10 @@ def test_of_several_addresses_those_that_all_have():
 
 
 @pytest.mark.parametrize(
-    ("models", "why"), [(None, "it answers 5"), ({"data": 1}, "is not understood"), (named(), "is empty")]
+    ("models", "why"), [(None, "it answers 5"), ({"data": 1}, "cannot be read"), (named(), "is empty")]
 )
 def test_an_upstream_that_does_not_tell_is_told(models, why):
-    with pytest.raises(BackendLoadError, match=f"does not tell its models: http://127.0.0.1:.*{why}"):
+    with pytest.raises(BackendLoadError, match=f"does not list its models: http://127.0.0.1:.*{why}"):
         expand(models)
 
 
@@ -71,7 +71,7 @@ def test_an_upstream_that_is_not_there_is_told():
         finally:
             await backend.stop()
 
-    with pytest.raises(BackendLoadError, match=r"does not tell its models: http://127\.0\.0\.1:9/v1: Client"):
+    with pytest.raises(BackendLoadError, match=r"does not list its models: http://127\.0\.0\.1:9/v1: Client"):
         asyncio.run(go())
 
 

@@ -9,7 +9,7 @@ from stand_in import CALL, HEAD, chunk
 
 from specserve.backends.upstream import stream as module
 from specserve.backends.upstream.exchange import Exchange, RecentIds
-from specserve.backends.upstream.repairs import Notes
+from specserve.backends.upstream.repairs import RepairLog
 from specserve.backends.upstream.stream import ChatStream, TextStream
 from specserve.backends.upstream.template import Template
 from specserve.spec.errors import APIError, UpstreamBreach
@@ -18,7 +18,7 @@ FIRST = json.dumps(chunk({"role": "assistant", "content": ""})).encode()
 
 
 def reader(kind=ChatStream, *, model="ours", usage=False, choices=1):
-    return kind(Exchange(CALL, model, choices, usage, Notes("ours"), RecentIds()))
+    return kind(Exchange(CALL, model, choices, usage, RepairLog("ours"), RecentIds()))
 
 
 def text(words, **more):
