@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from aiohttp import BaseConnector
+    from aiohttp.client_proto import ResponseHandler
 
 _LARGEST_HEAD = 64 * 1024  # bytes, with all interim heads
 _MOST_INTERIM_HEADS = 16
@@ -30,7 +31,7 @@ def bound(connector: BaseConnector, loop: asyncio.AbstractEventLoop) -> None:
 
 
 @cache
-def _protocol() -> type[asyncio.Protocol]:
+def _protocol() -> type[ResponseHandler]:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.http_exceptions import BadHttpMessage
 

@@ -15,7 +15,17 @@ _DEEPEST = 6
 _LONGEST = 1000  # characters
 _LONGEST_PAGE = 300
 # Where servers put their reason, the more telling first.
-_HOLDERS = ("error", "errors", "detail", "details", "message", "msg", "reason", "Message", "errorMessage")
+_HOLDERS: tuple[str, ...] = (
+    "error",
+    "errors",
+    "detail",
+    "details",
+    "message",
+    "msg",
+    "reason",
+    "Message",
+    "errorMessage",
+)
 _HOLDERS += ("error_message", "error_description", "description", "title", "cause", "fault", "body", "response")
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{1,1000}?)</title", re.IGNORECASE | re.DOTALL)
 _HEADING = re.compile(r"<h1[^>]{0,200}>(.{1,1000}?)</h1", re.IGNORECASE | re.DOTALL)

@@ -141,6 +141,8 @@ def _opened(data: bytes, mender: Mender, kind: str) -> dict[str, Any]:
     if None in choices:
         choices = [choice for choice in choices if choice is not None]
         mender.repaired("choice-null")
+    if len(choices) != exchange.choices:
+        raise UpstreamBreach("The server that runs this model sent another number of answers than were asked for.")
     answer["choices"] = [as_object(choice) for choice in choices]
     for failed in (choice for choice in answer["choices"] if choice.get("error")):
         raise from_event({"error": failed["error"]}, exchange)
@@ -166,8 +168,6 @@ def _message(choice: dict[str, Any], mender: Mender) -> dict[str, Any]:
 
 
 def _closed(data: bytes, answer: dict[str, Any], mender: Mender, component: str) -> EncodedAnswer:
-    if len(answer["choices"]) != mender.exchange.choices:
-        raise UpstreamBreach("The server that runs this model sent another number of answers than were asked for.")
     mender.check(component, answer)
     return EncodedAnswer(mender.encoded(answer, data), answer.get("usage"))
 

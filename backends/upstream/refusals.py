@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from specserve.backends.upstream.exchange import Exchange
 
 # The upstream's status -> ours, where it is another. What is wrong with our key, our account or our address is no
-# fault of the client, who must not be told that its own key is wrong.
-_OURS = {408: 504, 409: 503, 422: 400, 425: 503, 498: 429, 529: 503, 598: 504, 599: 504}
-_PASSED_ON = frozenset({400, 404, 413, 415, 429, 500, 502, 503, 504})
+# fault of the client, who must not be told that its own key is wrong; and what broke there did not break here.
+_OURS = {500: 502, 408: 504, 409: 503, 422: 400, 425: 503, 498: 429, 529: 503, 598: 504, 599: 504}
+_PASSED_ON = frozenset({400, 404, 413, 415, 429, 502, 503, 504})
 _TYPES = {429: "rate_limit_error"}
 _ENVELOPE = frozenset({"message", "type", "param", "code"})
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{1,100}")

@@ -11,6 +11,9 @@ from specserve.spec.errors import UpstreamBreach
 if TYPE_CHECKING:
     from specserve.backends.upstream.mending import Mender
 
+MOST_CALLS = 512
+"""Calls in one choice. More are no answer that anybody wants, and telling them apart would take long."""
+
 
 @dataclass
 class _Call:
@@ -101,6 +104,8 @@ class StreamedCalls:
         Servers number every call 0, or none: another name, or another id with a name, is another call.
         """
         following = len(self._calls)
+        if following > MOST_CALLS:
+            raise UpstreamBreach("The server that runs this model called too many tools.")
         known = [at for at, call in enumerate(self._calls) if given and call.given_id == given]
         if not isinstance(index, int):
             if known:
@@ -144,6 +149,8 @@ class StreamedCalls:
 
 def mend_calls(calls: list[Any], mender: Mender) -> None:
     """Mend the calls of a whole message."""
+    if len(calls) > MOST_CALLS:
+        raise UpstreamBreach("The server that runs this model called too many tools.")
     seen: set[str] = set()
     for part in calls:
         call = as_object(part)

@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
 
-from specserve.backends.watsonx.client import connection_errors, connection_failure, open_session, read_at_most
+from specserve.backends.http.connections import ConnectionFailed, Connections, TooLarge
+from specserve.backends.http.decoding import CannotDecode
+from specserve.backends.watsonx.client import connection_failure
 from specserve.backends.watsonx.failures import read_problem
 from specserve.backends.watsonx.tokens import Token, Tokens
 from specserve.spec.errors import APIError, BadGateway, UpstreamBreach, UpstreamRefused, UpstreamUnreachable
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from specserve.backends.watsonx.place import Place
 
 _GRANT = "urn:ibm:params:oauth:grant-type:apikey"
-_LONGEST_ANSWER = 256 * 1024  # bytes
+_LARGEST_ANSWER = 256 * 1024  # bytes
 _WHO = "IBM Cloud IAM"
-_CONNECT_WITHIN, _SILENT_FOR = 10.0, 30.0  # seconds
+_CONNECT_WITHIN, _WITHIN = 10.0, 40.0  # seconds, for a connection and for an answer
 _ATTEMPTS = 3
 _PAUSE = 0.25  # seconds before the second attempt, more or less; doubled with each
 
@@ -36,7 +38,7 @@ class Account:
     def __init__(self, place: Place) -> None:
         self._url = place.token_url
         self._api_key = place.api_key
-        self._session = open_session(connect_within=_CONNECT_WITHIN, silent_for=_SILENT_FOR)
+        self._connections = Connections(headers={}, connect_timeout=_CONNECT_WITHIN)
         self._users = 0
         self.tokens = Tokens(self._fetch)
 
@@ -56,7 +58,7 @@ class Account:
         if self._users == 0:
             _accounts[asyncio.get_running_loop()].pop((self._url, self._api_key), None)
             await self.tokens.close()
-            await self._session.close()
+            await self._connections.close()
 
     async def _fetch(self) -> Token:
         """Ask IAM for a token. What fails for lack of a connection, or because IAM failed, is tried again."""
@@ -72,13 +74,19 @@ class Account:
     async def _ask(self) -> Token:
         form = {"grant_type": _GRANT, "apikey": self._api_key.get_secret_value()}
         try:
-            response = await self._session.post(
-                self._url, data=form, headers={"Accept": "application/json"}, allow_redirects=False
-            )
-            async with response:
-                body = await read_at_most(response, _LONGEST_ANSWER)
-        except connection_errors() as error:
-            raise connection_failure(error, who=_WHO) from None
+            async with await self._connections.request(
+                "POST",
+                self._url,
+                within=_WITHIN,
+                total=_WITHIN,
+                data=form,
+                headers={"Accept": "application/json"},
+            ) as response:
+                body = await response.read_all(_LARGEST_ANSWER, _WITHIN)
+        except ConnectionFailed as failed:
+            raise connection_failure(failed, who=_WHO) from None
+        except (TooLarge, CannotDecode):
+            raise UpstreamBreach(f"{_WHO} sent no token.") from None
         if response.status == 200:
             return _read_token(body)
         raise _refusal(response.status, body)
@@ -88,7 +96,7 @@ def _read_token(body: bytes) -> Token:
     try:
         said = json.loads(body)
         value, lifetime = said["access_token"], float(said["expires_in"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise UpstreamBreach(f"{_WHO} sent no token.") from None
     if not isinstance(value, str) or not value.isascii() or not value.isprintable() or not lifetime > 0:
         raise UpstreamBreach(f"{_WHO} sent no token.")

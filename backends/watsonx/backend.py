@@ -6,7 +6,7 @@ import datetime as dt
 import os
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -21,10 +21,10 @@ from specserve.backends.watsonx.listing import read_list, recent_list
 from specserve.backends.watsonx.options import WatsonxOptions
 from specserve.backends.watsonx.place import find_place
 from specserve.backends.watsonx.usage import make_usage
-from specserve.spec.errors import APIError, BackendLoadError, Unavailable
+from specserve.spec.errors import APIError, BackendLoadError, Unavailable, UpstreamBreach
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         CreateEmbeddingResponse,
     )
 
+T = TypeVar("T")
 _AT_ONCE = 8
 """Prompts of one completion request that are generated at the same time."""
 
@@ -157,7 +158,7 @@ class Watsonx(Backend, Chats, Completes, Embeds):
         text = "prompt" if asked.get("messages") is None else "messages"
         async with aclosing(self._events("chat", chat.chat_body(asked), asked, text)) as events:
             async for event in events:
-                for chunk in answer.read(event):
+                for chunk in understood(answer.read(event)):
                     yield chunk
         for chunk in answer.end():
             yield chunk
@@ -186,7 +187,7 @@ class Watsonx(Backend, Chats, Completes, Embeds):
     ) -> AsyncGenerator[CreateCompletionResponse, None]:
         async with aclosing(self._events("generation", body, asked, "prompt")) as events:
             async for event in events:
-                for chunk in answer.read(event):
+                for chunk in understood(answer.read(event)):
                     yield chunk
         answer.check_ended()
 
@@ -228,6 +229,18 @@ class Watsonx(Backend, Chats, Completes, Embeds):
             yield self._client
         finally:
             self._running -= 1
+
+
+def understood(chunks: Iterator[T]) -> Iterator[T]:
+    """Read what the service sent; whatever of it has another type than it must is not understood.
+
+    Raises:
+        UpstreamBreach: Something has.
+    """
+    try:
+        yield from chunks
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        raise UpstreamBreach("The service behind this model sent what is not understood.") from None
 
 
 def _today() -> dt.date:

@@ -82,7 +82,7 @@ class ChatAnswer:
         self._usage = event.get("usage") or self._usage
         for at, said in enumerate(_objects(event.get("choices"))):
             index = said.get("index", at)
-            if not isinstance(index, int) or not 0 <= index < self._n:
+            if type(index) is not int or not 0 <= index < self._n:
                 raise UpstreamBreach("The service behind this model sent an answer that nobody asked for.")
             yield from self._gained(index, said)
 
@@ -110,12 +110,12 @@ class ChatAnswer:
             return
         delta = said.get("delta") or said.get("message") or {}
         if delta.get("reasoning_content"):
-            yield self._chunk(index, reasoning_content=delta["reasoning_content"])
+            yield self._chunk(index, reasoning_content=text(delta["reasoning_content"]))
         scored = chat_logprobs(said.get("logprobs"))
         if delta.get("content") or scored is not None:
-            yield self._chunk(index, logprobs=scored, content=delta.get("content") or "")
+            yield self._chunk(index, logprobs=scored, content=text(delta.get("content") or ""))
         if delta.get("refusal"):
-            yield self._chunk(index, refusal=delta["refusal"])
+            yield self._chunk(index, refusal=text(delta["refusal"]))
         for at, part in enumerate(_objects(delta.get("tool_calls"))):
             yield from self._called(choice, part.get("index", at), part)
         if said.get("finish_reason"):
@@ -130,11 +130,11 @@ class ChatAnswer:
         if call is None:
             call = choice.calls[key] = _ToolCall(len(choice.calls))
             if self._wanted(call):
-                function = construct(ChatCompletionStreamFunctionCall, name=said.get("name") or "", arguments="")
+                function = construct(ChatCompletionStreamFunctionCall, name=text(said.get("name") or ""), arguments="")
                 begun = construct(
                     ChatCompletionMessageToolCallChunk,
                     index=call.number,
-                    id=part.get("id") or f"call_{secrets.token_hex(12)}",
+                    id=text(part.get("id") or f"call_{secrets.token_hex(12)}"),
                     type="function",
                     function=function,
                 )
@@ -142,7 +142,7 @@ class ChatAnswer:
         if said.get("arguments"):
             call.has_arguments = True
             if self._wanted(call):
-                yield self._arguments(choice, call, said["arguments"])
+                yield self._arguments(choice, call, text(said["arguments"]))
 
     def _wanted(self, call: _ToolCall) -> bool:
         return self._several or call.number == 0
@@ -189,6 +189,17 @@ class ChatAnswer:
             model=self._model,
             choices=choices,
         )
+
+
+def text(said: Any) -> str:
+    """What must be text.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(said, str):
+        raise TypeError
+    return said
 
 
 def _objects(said: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Requests to watsonx.ai: with a token, tried again where that is safe, and their failures told as our errors."""
+"""Requests to watsonx.ai: with a token, tried again where that is safe, and failures as our errors."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import asyncio
 import json
 import random
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from specserve.backends.watsonx.events import events
+from specserve.backends.http.connections import ConnectionFailed, Connections, TooLarge
+from specserve.backends.http.decoding import CannotDecode
+from specserve.backends.http.sse import Events
 from specserve.backends.watsonx.failures import Problem, client_error, read_problem
 from specserve.spec.errors import APIError, Unavailable, UpstreamBreach, UpstreamTimeout, UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 
-    from aiohttp import ClientResponse, ClientSession
-
+    from specserve.backends.http.connections import Reply
     from specserve.backends.watsonx.options import WatsonxOptions
     from specserve.backends.watsonx.place import Place
     from specserve.backends.watsonx.tokens import Token, Tokens
@@ -28,13 +29,11 @@ _TRIED_AGAIN = frozenset({429, 503})
 _FIRST_PAUSE = 0.5  # seconds; doubled with each attempt, and more or less than that by chance
 _LONGEST_PAUSE = 8.0
 _QUICK = 1.0  # seconds; a connection that was kept, and closed at the other end, breaks at once
-_LONGEST_ERROR = 64 * 1024  # bytes of an error's body that are read
+_LARGEST_ERROR = 64 * 1024  # bytes; a larger one is not read
+_LARGEST_ANSWER = 64 * 1024 * 1024
+_LARGEST_EVENT = 4 * 1024 * 1024
 _MOST_PAGES = 20
 _MOST_TOKENS = 4  # that one request tries after its first: on a busy machine a token may expire on its way
-
-
-class NotConnected(UpstreamUnreachable):
-    """No connection came about, so nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,17 @@ class Client:
         self._tokens = tokens
         self._max_retries = options.max_retries
         self._closed = False
-        self._responses: set[ClientResponse] = set()
-        self._session = open_session(connect_within=options.connect_timeout, silent_for=options.idle_timeout)
+        self._replies: set[Reply] = set()
+        self._idle_timeout = options.idle_timeout
+        self._total_timeout = options.total_timeout
+        self._connections = Connections(headers={}, connect_timeout=options.connect_timeout)
 
     async def close(self) -> None:
         """End what runs."""
         self._closed = True
-        for response in tuple(self._responses):
-            response.close()  # the session would close its connection without telling who reads
-        await self._session.close()
+        for reply in tuple(self._replies):
+            reply.close()  # so that its reader is told
+        await self._connections.close()
 
     async def list_models(self) -> list[Any]:
         """All pages of the list of foundation models, which needs no token.
@@ -98,7 +99,7 @@ class Client:
         query = {"limit": "200", "version": self._place.version}
         for _ in range(_MOST_PAGES):
             async with self._opened(_Request("GET", "/ml/v1/foundation_model_specs", query)) as response:
-                page = await _read_object(response)
+                page = await self._read_object(response)
             found = page.get("resources")
             if not isinstance(found, list):
                 raise UpstreamBreach("The service's list of models is not understood.")
@@ -124,7 +125,7 @@ class Client:
             APIError: There is no answer.
         """
         async with self._opened(self._request(path, body), asked=asked, text=text) as response:
-            return await _read_object(response)
+            return await self._read_object(response)
 
     async def stream(
         self, path: str, body: Mapping[str, Any], *, asked: Iterable[str], text: str
@@ -136,29 +137,23 @@ class Client:
         """
         request = self._request(path, body, accept="text/event-stream")
         async with self._opened(request, asked=asked, text=text) as response:
-            if response.content_type != "text/event-stream":
+            if response.media_type != "text/event-stream":
                 raise UpstreamBreach("The service behind this model sent no stream.")
-            async for event in events(self._chunks(response)):
-                if event.name == "error":
-                    raise client_error(read_problem(200, event.data), asked=asked, text=text)
-                if event.name == "message":
-                    yield _object(event.data)
+            events = Events(_LARGEST_EVENT)
+            with self._failures(begun=True):
+                while data := await response.read(self._idle_timeout):
+                    for event in events.feed(data):
+                        if event.name == "error":
+                            raise client_error(read_problem(200, event.data), asked=asked, text=text)
+                        if event.name == "message":
+                            yield _object(event.data)
 
     def _request(self, path: str, body: Mapping[str, Any], accept: str = "application/json") -> _Request:
         version = {"version": self._place.version}
         return _Request("POST", f"/ml/v1/text/{path}", version, json.dumps(body).encode(), accept)
 
-    async def _chunks(self, response: ClientResponse) -> AsyncGenerator[bytes, None]:
-        try:
-            async for chunk in response.content.iter_any():
-                yield chunk
-        except connection_errors() as error:
-            raise self._failure(error, begun=True) from None
-
     @asynccontextmanager
-    async def _opened(
-        self, request: _Request, *, asked: Iterable[str] = (), text: str = ""
-    ) -> AsyncIterator[ClientResponse]:
+    async def _opened(self, request: _Request, *, asked: Iterable[str] = (), text: str = "") -> AsyncIterator[Reply]:
         """A response with status 200, closed in the end. Its connection is kept only if all of it was read."""
         token = await self._tokens.get() if request.needs_token else None
         attempt, chances = 0, _MOST_TOKENS
@@ -179,85 +174,67 @@ class Client:
             await asyncio.sleep(pause)
             attempt += 1
             token = token and await self._tokens.get()
-        self._responses.add(outcome)
+        self._replies.add(outcome)
         try:
             yield outcome
         finally:
-            self._responses.discard(outcome)
+            self._replies.discard(outcome)
             outcome.close()
 
-    async def _attempt(self, request: _Request, token: Token | None) -> ClientResponse | Problem | _Failed:
-        """Send it once: a response with status 200, what was said in its place, or why there is nothing."""
+    async def _attempt(self, request: _Request, token: Token | None) -> Reply | Problem | _Failed:
+        """Send it once: a reply with status 200, what was said in its place, or why there is nothing."""
         sent_at = time.monotonic()
         try:
-            # A redirect would take the token to who knows where.
-            response = await self._session.request(
+            reply = await self._connections.request(
                 request.method,
                 self._place.url + request.path,
+                within=self._idle_timeout,
+                total=self._total_timeout,
                 params=request.query,
                 data=request.data,
                 headers=request.headers | ({} if token is None else {"Authorization": f"Bearer {token.value}"}),
-                allow_redirects=False,
             )
-            if response.status == 200:
-                return response
-            async with response:
-                said = await read_at_most(response, _LONGEST_ERROR)
-        except connection_errors() as error:
-            failure = self._failure(error, begun=False)
+            if reply.status == 200:
+                return reply
+            async with reply:
+                said = await reply.read_all(_LARGEST_ERROR, self._idle_timeout)
+        except (TooLarge, CannotDecode):
+            said = b""
+        except ConnectionFailed as failed:
             # A request whose connection broke late was worked on, and would be paid for twice.
-            quick = isinstance(failure, UpstreamUnreachable) and time.monotonic() - sent_at < _QUICK
-            return _Failed(failure, again=quick or isinstance(failure, NotConnected))
-        return read_problem(response.status, said, retry_after=response.headers.get("Retry-After"), now=time.time())
+            quick = not failed.timeout and time.monotonic() - sent_at < _QUICK
+            return _Failed(self._failure(failed), again=quick or failed.refused)
+        return read_problem(reply.status, said, retry_after=reply.headers.get("Retry-After"), now=time.time())
 
-    def _failure(self, error: Exception, *, begun: bool) -> APIError:
+    async def _read_object(self, reply: Reply) -> dict[str, Any]:
+        with self._failures(begun=True):
+            return _object(await reply.read_all(_LARGEST_ANSWER, self._idle_timeout))
+
+    @contextmanager
+    def _failures(self, *, begun: bool) -> Iterator[None]:
+        """Raise our errors in place of those of the connection."""
+        try:
+            yield
+        except ConnectionFailed as failed:
+            raise self._failure(failed, begun=begun) from None
+        except (TooLarge, CannotDecode):
+            raise UpstreamBreach("The service behind this model sent more than is read, or what cannot be.") from None
+
+    def _failure(self, failed: ConnectionFailed, *, begun: bool = False) -> APIError:
         if self._closed:
             return Unavailable("This model is shutting down.")
-        return connection_failure(error, begun=begun)
-
-
-def open_session(*, connect_within: float, silent_for: float) -> ClientSession:
-    """Connections with timeouts in seconds. As many as are asked for: the models' doors limit them."""
-    import aiohttp
-
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_within, sock_read=silent_for),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": "specserve"},
-        trust_env=True,  # proxies
-    )
-
-
-def connection_errors() -> tuple[type[Exception], ...]:
-    """What a request fails with if there is no answer, or not all of it."""
-    import aiohttp
-
-    return aiohttp.ClientError, OSError, TimeoutError
+        return connection_failure(failed, begun=begun)
 
 
 def connection_failure(
-    error: Exception, *, begun: bool = False, who: str = "The service behind this model"
+    failed: ConnectionFailed, *, begun: bool = False, who: str = "The service behind this model"
 ) -> APIError:
-    """Our error for one of `connection_errors`. Says nothing of addresses or headers, which those may hold."""
-    import aiohttp
-
-    if isinstance(error, aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectorError):
-        return NotConnected(f"{who} cannot be reached.")
-    if isinstance(error, TimeoutError):
+    """Our error for a connection that failed. It has nothing of addresses or headers."""
+    if failed.refused:
+        return UpstreamUnreachable(f"{who} cannot be reached.")
+    if failed.timeout:
         return UpstreamTimeout(f"{who} did not answer in time.")
     return UpstreamUnreachable(f"{who} broke off its answer." if begun else f"{who} cannot be reached.")
-
-
-async def read_at_most(response: ClientResponse, size: int) -> bytes:
-    """The body, or as much of it as `size` bytes and what came with them."""
-    parts, read = [], 0
-    async for part in response.content.iter_any():
-        parts.append(part)
-        read += len(part)
-        if read >= size:
-            break
-    return b"".join(parts)
 
 
 def _pause(attempt: int, retry_after: int | None) -> float:
@@ -268,18 +245,10 @@ def _pause(attempt: int, retry_after: int | None) -> float:
     return longest * random.uniform(0.5, 1)  # noqa: S311
 
 
-async def _read_object(response: ClientResponse) -> dict[str, Any]:
-    try:
-        body = await response.read()
-    except connection_errors() as error:
-        raise connection_failure(error, begun=True) from None
-    return _object(body)
-
-
 def _object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise UpstreamBreach("The service behind this model sent what is not understood.")

@@ -151,6 +151,8 @@ class GenerationAnswer:
                 self._begun = True
                 yield from self._echoed(said)
             text = said.get("generated_text") or ""
+            if not isinstance(text, str):
+                raise UpstreamBreach("The service behind this model sent what is not understood.")
             tokens = said.get("generated_tokens") if self._scores else None
             if text or tokens:
                 yield self._gained(text, tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.construct import construct
@@ -43,8 +44,10 @@ def read_vectors(answer: Mapping[str, Any], expected: int) -> tuple[list[list[fl
         raise UpstreamBreach("The service behind this model sent other vectors than were asked for.")
     try:
         vectors = [[float(number) for number in result["embedding"]] for result in results]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UpstreamBreach("The service behind this model sent vectors that are not understood.") from None
+    if not all(isfinite(number) for vector in vectors for number in vector):
+        raise UpstreamBreach("The service behind this model sent vectors that are not understood.")
     return vectors, count(answer.get("input_token_count"))
 
 

@@ -8,14 +8,13 @@ key, project or plan; the log has the code and the trace of either.
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from specserve.backends.http.retry_after import retry_after as retry_after_seconds
 from specserve.spec.errors import (
     APIError,
     BadGateway,
@@ -33,7 +32,6 @@ from specserve.spec.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LONGEST_RETRY_AFTER = 3600
 _OF_THE_CLIENT = frozenset({400, 413, 422})
 _LONGEST_MESSAGE = 400  # characters that are taken over
 _TOO_LONG = re.compile(
@@ -85,7 +83,7 @@ def read_problem(status: int, body: bytes, *, retry_after: str | None = None, no
     """
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
     listed = said.get("errors")
@@ -96,7 +94,7 @@ def read_problem(status: int, body: bytes, *, retry_after: str | None = None, no
         _text(first.get("code") or said.get("errorCode")),
         _text(first.get("message") or said.get("errorMessage")),
         _text(said.get("trace")),
-        _seconds(retry_after, now),
+        retry_after_seconds(retry_after, now),
     )
 
 
@@ -160,19 +158,3 @@ def _quoted(message: str, word: str) -> bool:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _seconds(header: str | None, now: float) -> int | None:
-    """A Retry-After header in seconds: a number, or a date."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - now
-        except ValueError:
-            return None
-    if not math.isfinite(seconds):
-        return None
-    return min(_LONGEST_RETRY_AFTER, max(0, math.ceil(seconds)))

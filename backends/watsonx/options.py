@@ -49,6 +49,9 @@ class WatsonxOptions(Options):
         float,
         Field(gt=0, allow_inf_nan=False, description="Longest silence in seconds, before an answer and amid it."),
     ] = 300
+    total_timeout: Annotated[
+        float, Field(gt=0, le=86400, allow_inf_nan=False, description="Seconds for one attempt, to its end.")
+    ] = 1800
     max_retries: Annotated[
         int,
         Field(

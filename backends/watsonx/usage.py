@@ -38,5 +38,5 @@ def chat_usage(said: Any) -> CompletionUsage:
 
 
 def count(said: Any) -> int:
-    """A count, or 0 where there is none."""
-    return said if isinstance(said, int) and said > 0 else 0
+    """A count, or 0 where there is none that makes sense."""
+    return said if type(said) is int and 0 < said < 2**53 else 0

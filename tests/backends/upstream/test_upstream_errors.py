@@ -8,7 +8,6 @@ from stand_in import HEAD, USAGE, ask, chunk, complete, embed, good, plain, repl
 from specserve.spec.errors import (
     BadGateway,
     InvalidRequest,
-    Relayed,
     UnsupportedParameter,
     UpstreamBreach,
     UpstreamRefused,
@@ -59,7 +58,7 @@ def test_a_rate_limit_stays_one_with_its_time():
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
-    [(404, 404), (408, 504), (413, 413), (422, 400), (418, 502), (500, 500), (501, 503), (503, 503), (529, 503)],
+    [(404, 404), (408, 504), (413, 413), (422, 400), (418, 502), (500, 502), (501, 503), (503, 503), (529, 503)],
 )
 def test_a_status_tells_whose_fault_it_is(theirs, ours):
     error, _ = failure(reply(envelope("The model is not here."), theirs))
@@ -94,7 +93,7 @@ def test_errors_of_every_shape_come_in_the_envelope(sent, param):
 @pytest.mark.parametrize("sent", ["<html>no</html>", "", "[]", b"\xff", "x" * 100_000, "null"])
 def test_an_error_that_is_no_json_has_still_an_envelope(sent):
     error, body = failure(reply(sent, 500))
-    assert error.status == 500
+    assert error.status == 502
     assert body["message"]
     assert len(error.to_json()) < 2048
 
@@ -123,8 +122,8 @@ def test_a_parameter_is_named_as_the_client_named_it():
         (envelope("No.", "BadRequestError", None, 400), 400),
         (envelope("No.", "invalid_request_error"), 400),
         (envelope("Busy.", "rate_limit_error"), 429),
-        (envelope("Broken.", "server_error"), 500),
-        ({"error": "broken"}, 500),
+        (envelope("Broken.", "server_error"), 502),
+        ({"error": "broken"}, 502),
     ],
 )
 def test_an_error_as_the_first_event_is_told_by_status(sent, status):
@@ -140,8 +139,8 @@ def test_an_error_amid_a_stream_ends_it_after_what_came_before(event):
         {"role": "assistant", "content": ""},
         {"content": "hello"},
     ]
-    assert isinstance(outcome.error, Relayed)
-    assert outcome.error.status == 500
+    assert isinstance(outcome.error, BadGateway)
+    assert outcome.error.status == 502
 
 
 BREACHES = [

@@ -75,18 +75,18 @@ def test_hostile_pages_and_errors_are_read_in_no_time():
 
 EVENTS = [
     ({"object": "error", "message": "reason", "code": 400}, 400),
-    ({"detail": "reason"}, 500),
-    (b'event: error\ndata: {"message":"reason"}\n\n', 500),
+    ({"detail": "reason"}, 502),
+    (b'event: error\ndata: {"message":"reason"}\n\n', 502),
     (b'event: error\ndata: {"message":"reason","code":"429"}\n\n', 429),
-    (b"event: error\ndata: reason\n\n", 500),
+    (b"event: error\ndata: reason\n\n", 502),
     ({"type": "error", "error": {"type": "overloaded_error", "message": "reason"}}, 503),
     ([{"error": {"code": 400, "message": "reason", "status": "INVALID_ARGUMENT"}}], 400),
     ({"error": {"message": "reason", "status": "RESOURCE_EXHAUSTED"}}, 429),
-    ({"error": {"message": "reason", "code": "4" * 5000}}, 500),
+    ({"error": {"message": "reason", "code": "4" * 5000}}, 502),
     ({"error": {"message": "reason", "code": "context_length_exceeded"}}, 400),
     ({"message": "reason", "statusCode": 422}, 400),
     ({**chunk({"content": ""}, "error"), "error": {"code": 400, "message": "reason"}}, 400),
-    ({**chunk(), "choices": [{"index": 0, "delta": {}, "error": {"message": "reason"}}]}, 500),
+    ({**chunk(), "choices": [{"index": 0, "delta": {}, "error": {"message": "reason"}}]}, 502),
 ]  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_an_error_in_a_stream_keeps_its_reason_and_its_status(event, status, beg
 def test_an_error_with_status_200_is_one(operation, body):
     error = ask(reply(body), operation=operation).error
     assert error.message == "reason"
-    assert error.status == body.get("code", 500)
+    assert error.status == body.get("code", 502)
 
 
 @pytest.mark.parametrize("status", [202, 205, 206, 226, 299])

@@ -127,10 +127,10 @@ def test_an_error_that_is_not_understood_is_still_one(body):
     [
         ("3", 3),
         ("2.1", 3),
-        ("-1", 0),
+        ("-1", None),
         ("inf", None),
         ("soon", None),
-        ("999999", 3600),
+        ("999999", None),
         ("Thu, 01 Jan 1970 00:00:20 GMT", 10),
     ],
 )
@@ -337,6 +337,10 @@ def test_no_key_and_no_token_is_ever_logged_or_shown(cloud, server, http):
     said.append(http.post("/v1/chat/completions", json=body))
     cloud.api_key = cloud.first_key
     said.append(http.post("/v1/chat/completions", json=body))
+    assert "BXNIM0415E" in said[-1].text, "IAM is left alone for a moment after it failed"
+    while (again := http.post("/v1/chat/completions", json=body)).status_code != 200:
+        time.sleep(0.1)
+    said[-1] = again
     assert [answer.status_code for answer in said] == [200, 400, 502, 502, 502, 200, 502, 200]
     assert "BXNIM0415E" in said[-2].text
     shown = "".join([*server.output, *(answer.text for answer in said)])

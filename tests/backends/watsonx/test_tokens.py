@@ -129,15 +129,41 @@ def test_many_rejections_of_one_token_cause_one_renewal():
     run(test)
 
 
-def test_a_failure_reaches_all_who_wait_and_the_next_tries_again():
+def test_a_failure_reaches_all_who_wait_and_one_tries_again_after_a_pause():
     async def test(iam):
         tokens = iam.tokens()
         iam.failure = UpstreamRefused("No.")
         failed = await asyncio.gather(*(tokens.get() for _ in range(9)), return_exceptions=True)
         assert {type(error) for error in failed} == {UpstreamRefused}
         assert iam.asked == 1
-        iam.failure = None
+        iam.now, iam.failure = 2, None
         assert await given(tokens) == "token-2"
+
+    run(test)
+
+
+def test_while_iam_is_down_it_is_asked_ever_more_rarely():
+    async def test(iam):
+        tokens = iam.tokens()
+        iam.failure = UpstreamUnreachable("Down.")
+        asked = []
+        for now in range(600):
+            iam.now = now
+            with pytest.raises(UpstreamUnreachable, match="Down") as caught:
+                await tokens.get()
+            asked.append(iam.asked)
+            assert caught.value.retry_after is None or 1 <= caught.value.retry_after <= 72
+        assert 10 <= iam.asked <= 20, "a pause of a second, doubled up to a minute"
+        iam.failure = None
+        iam.now += 72
+        assert await given(tokens) == f"token-{asked[-1] + 1}"
+        iam.now, iam.failure = iam.now + 1000, UpstreamUnreachable("Down.")
+        for _ in range(9):
+            with pytest.raises(UpstreamUnreachable):
+                await tokens.get()
+        assert iam.asked == asked[-1] + 2
+        iam.now, iam.failure = iam.now + 2, None
+        assert await given(tokens), "the pauses begin anew"
 
     run(test)
 
