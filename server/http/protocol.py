@@ -27,6 +27,10 @@ _READ_AHEAD = 64 * 1024  # bytes of body, or of further requests, that wait at m
 # make its system throw the answer away.
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1024 * 1024
+# That a client has left is seen only behind all that it sent. So what comes behind a request that takes long is read
+# and thrown away, and the connection closed after the answer; a client that sends even more is cut off.
+_READ_AHEAD_SECONDS = 1.0
+_IGNORED_BYTES = 16 * 1024 * 1024
 _NEVER = math.inf
 
 
@@ -129,8 +133,8 @@ class HTTPConnection(asyncio.Protocol):
         """Take what the client sent."""
         if self._deaf:
             self._came += len(data)
-            if self._came > _LINGER_BYTES:
-                self._transport.abort() if self._lingers else self._pause_reading()
+            if self._came > (_LINGER_BYTES if self._lingers else _IGNORED_BYTES):
+                self._transport.abort()
             return
         self._reader.feed(data)
         if self._exchange is None:
@@ -211,6 +215,13 @@ class HTTPConnection(asyncio.Protocol):
         self._site.connections.at_work(self)
         exchange.fail(error)
 
+    def _ignore_the_rest(self, exchange: Exchange) -> None:
+        self._deaf = True
+        self._came = 0
+        self._reader = RequestReader(self._limits.heads)
+        exchange.keep_alive = False
+        self._resume_reading()
+
     # What the exchange says.
 
     def write(self, data: bytes) -> None:
@@ -274,6 +285,12 @@ class HTTPConnection(asyncio.Protocol):
             sock = self._transport.get_extra_info("socket")
             if sock is not None and has_hung_up(sock):
                 self._transport.abort()
+            elif (
+                self._exchange is not None
+                and self._reader.body_complete
+                and now > self._paused_at + _READ_AHEAD_SECONDS
+            ):
+                self._ignore_the_rest(self._exchange)
         elif now > self._deadline:
             self._too_late()
 

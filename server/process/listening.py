@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import sys
+
+_NOT_SENT_LOW_WATER = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else 0x201)
+_MOST_NOT_SENT = 64 * 1024
 
 
 class AddressError(Exception):
@@ -56,6 +60,10 @@ def _bind(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.s
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            # Inherited by what it accepts: the system takes little more than the client reads, so that one who does
+            # not read is noticed by the first tens of kilobytes, not by the first megabytes.
+            sock.setsockopt(socket.IPPROTO_TCP, _NOT_SENT_LOW_WATER, _MOST_NOT_SENT)
         if family == socket.AF_INET6:
             with contextlib.suppress(AttributeError, OSError):
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
