@@ -138,7 +138,7 @@ def test_a_model_that_begins_a_call_ends_it(default):
         ({"tools": [TOOLS[0], TOOLS[0]]}, "tools[1].function.name"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
         (
-            {"tools": [function("f", a={"not": {}})], "tool_choice": "required"},
+            {"tools": [function("f", a={"not": {"type": "null"}})], "tool_choice": "required"},
             "tools[0].function.parameters.properties.a.not",
         ),
         (

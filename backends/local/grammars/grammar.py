@@ -168,6 +168,13 @@ class Rules:
             self._names[node] = self.set(self.new(hint), node)
         return self._names[node]
 
+    def include(self, grammar: Grammar, hint: str) -> Ref:
+        """Take over all rules of another grammar, under names that are free; its root is the rule that is returned."""
+        refs = {name: self.new(hint) for name in grammar.rules}
+        for name, node in grammar.rules.items():
+            self.set(refs[name], _renamed(node, refs))
+        return refs["root"]
+
     def counted(self, part: Node, least: int, most: int | None) -> Node:
         """`part` several times, in such a way that engines compile large counts as fast as small ones.
 
@@ -204,6 +211,21 @@ class Rules:
         while size * _FEW <= count:
             size, level = size * _FEW, self.add("four", Repeat(level, _FEW, _FEW))
         return size, level
+
+
+def _renamed(node: Node, refs: Mapping[str, Ref]) -> Node:
+    match node:
+        case Ref(name):
+            return refs[name]
+        case Row(parts):
+            return Row(tuple(_renamed(part, refs) for part in parts))
+        case Choice(parts):
+            return Choice(tuple(_renamed(part, refs) for part in parts))
+        case Repeat(part, least, most):
+            return Repeat(_renamed(part, refs), least, most)
+        case Free(triggers):
+            return Free(tuple((trigger, refs[ref.name]) for trigger, ref in triggers))
+    return node
 
 
 _FEW = 4

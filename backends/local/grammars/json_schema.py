@@ -24,8 +24,9 @@ from specserve.backends.local.grammars.schema_reading import (
     Place,
     Schema,
     SchemaReader,
+    TooComplexSchema,
     has_type,
-    same,
+    key_of,
     types_of,
 )
 from specserve.backends.local.grammars.schema_scalars import Scalars
@@ -43,19 +44,20 @@ _WIDEST = 400
 _BY_TYPE = {"string": STRING, "number": NUMBER, "array": ARRAY, "object": OBJECT}
 
 
-def schema_grammar(schema: Any, param: str) -> Grammar:
+def schema_grammar(schema: Any, param: str, *, strict: bool = True) -> Grammar:
     """The grammar of the JSON texts that conform to a schema.
 
     Args:
         schema: A JSON Schema of any draft since 6, as far as the drafts agree.
         param: The request parameter it comes from.
+        strict: Whether all that it says must be held to; else what can be held to in part only is held to in part.
 
     Raises:
-        UnsupportedValue: It has a keyword that is not enforced, or is too large.
+        UnsupportedValue: It has a keyword that is not enforced, or is too complex.
         InvalidRequest: It is no JSON Schema, or nothing conforms to it.
     """
     rules = Rules()
-    rules.set(Ref("root"), SchemaGrammar(schema, Place(param), rules).root())
+    rules.set(Ref("root"), SchemaGrammar(schema, Place(param), rules, strict=strict).root())
     return checked(Grammar(rules.rules), param)
 
 
@@ -73,7 +75,7 @@ def checked(grammar: Grammar, param: str) -> Grammar:
         UnsupportedValue: It is too large.
     """
     if len(grammar.ebnf()) > LONGEST_GRAMMAR or width(grammar.rules.values(), grammar.rules) > _WIDEST:
-        raise UnsupportedValue("The schema is too large.", param=param)
+        raise TooComplexSchema(param)
     return grammar
 
 
@@ -84,17 +86,19 @@ class SchemaGrammar:
         schema: The schema.
         place: Where it stands.
         rules: Where its rules go.
+        strict: See `schema_grammar`.
     """
 
-    def __init__(self, schema: Any, place: Place, rules: Rules) -> None:
+    def __init__(self, schema: Any, place: Place, rules: Rules, *, strict: bool = True) -> None:
         self._schema = schema
         self._place = place
         self._rules = rules
-        self._reader = SchemaReader(schema)
+        self._strict = strict
+        self._reader = SchemaReader(schema, strict=strict)
         self._json = JSONText(rules)
         self._named: dict[str, Ref | None] = {}
         self._used: set[Ref] = set()
-        self._scalars = Scalars(rules, self._json)
+        self._scalars = Scalars(rules, self._json, strict=strict)
         self._listed = 0
 
     def root(self) -> Node:
@@ -107,7 +111,7 @@ class SchemaGrammar:
         try:
             node = self._value(self._schema, self._place, ())
         except RecursionError as error:
-            raise UnsupportedValue("The schema is nested too deeply.", param=str(self._place)) from error
+            raise TooComplexSchema(self._place, "is nested too deeply") from error
         if node is None:
             raise self._place.impossible()
         made = Grammar({**self._rules.rules, "root": node})
@@ -126,7 +130,7 @@ class SchemaGrammar:
         if isinstance(schema, dict) and isinstance(schema.get("$ref"), str) and not schema.keys() - SILENT - {"$ref"}:
             return self._reference(schema["$ref"], place, via)
         if len(self._rules.rules) > _MOST_RULES:
-            raise UnsupportedValue("The schema is too large.", param=str(place))
+            raise TooComplexSchema(place)
         flat = self._reader.flat(schema, place, via)
         if not flat:
             return None if flat is None else self._json.value
@@ -180,7 +184,7 @@ class SchemaGrammar:
         self._listed += len(listed)
         if self._listed > MOST_LISTED:
             raise UnsupportedValue(f"The schema lists more than {MOST_LISTED} values.", param=str(place))
-        if "const" in flat and not any(same(flat["const"], each) for each in flat.get("enum", listed)):
+        if "const" in flat and key_of(flat["const"]) not in set(map(key_of, flat.get("enum", listed))):
             return None
         types = types_of(flat["type"]) if "type" in flat else frozenset(TYPES)
         present = types_in(listed)
@@ -209,8 +213,9 @@ class SchemaGrammar:
     def _array(self, flat: Schema, place: Place) -> Node | None:
         least, most = int(flat.get("minItems", 0)), flat.get("maxItems")
         most = None if most is None else int(most)
-        if max(least, most or 0) > MOST_COUNTED:
+        if self._strict and max(least, most or 0) > MOST_COUNTED:
             raise place.unsupported("maxItems" if "maxItems" in flat else "minItems", "it is too large")
+        least, most = min(least, MOST_COUNTED), None if most is None or most > MOST_COUNTED else most
         first, rest_name = flat.get("prefixItems", []), "items"
         if isinstance(flat.get("items"), list):
             first, rest_name = flat["items"], "additionalItems"
@@ -271,6 +276,8 @@ class SchemaGrammar:
         value = self._value(others, place / "additionalProperties", ())
         if value is not None:
             if any(len(name) > _LONGEST_NAME for name in properties):
+                if not self._strict:
+                    return self._members(members, None, limits, place)
                 raise place.unsupported("additionalProperties", "there are properties with long names")
             other = self._json.member(self._json.key_beside(list(properties)), self._rules.add("item", value))
         return self._members(members, other, limits, place)
@@ -301,14 +308,20 @@ class SchemaGrammar:
     ) -> Node | None:
         """An object of these members, each required or not, and others of one kind after them."""
         least, most = int(limits["min"] or 0), limits["max"]
+        if not self._strict:
+            least, most = min(least, MOST_COUNTED), None if most is None or most > MOST_COUNTED else most
         required = sum(needed for _, needed in members)
         if most is not None and most < required:
             return None
         if most is not None and most == required:
             members, other = [member for member in members if member[1]], None
+        if least > required and (least > 1 or members) and not self._strict:
+            least = required  # in part: a key may come twice
         if least > required and (least > 1 or members):
             raise place.unsupported("minProperties", "it is more than are required; a key may come twice")
         if most is not None and other is None and most >= len(members):
+            most = None
+        if most is not None and most < len(members) and not self._strict:
             most = None
         if most is not None and most < len(members):
             raise place.unsupported("maxProperties", "it is less than there are properties")

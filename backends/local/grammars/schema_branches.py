@@ -10,7 +10,7 @@ from specserve.backends.local.grammars.schema_reading import (
     Schema,
     SchemaReader,
     has_type,
-    same,
+    key_of,
     types_of,
 )
 
@@ -62,7 +62,7 @@ def _apart(first: Schema, second: Schema, reader: SchemaReader, place: Place) ->
 def _differ(first: list[Any] | None, second: list[Any] | None) -> bool:
     if first is None or second is None:
         return False
-    return not any(same(one, other) for one in first for other in second)
+    return {key_of(value) for value in first}.isdisjoint(map(key_of, second))
 
 
 def _kinds(flat: Schema) -> frozenset[str]:

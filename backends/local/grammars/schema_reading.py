@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
+from specserve.backends.local.grammars.formats import FORMATS
 from specserve.spec.errors import InvalidRequest, UnsupportedValue
 
 TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -44,6 +46,11 @@ SILENT = frozenset(
         "contentMediaType",
         "contentEncoding",
         "contentSchema",
+        "nullable",  # of OpenAPI 3.0; a null is never needed to conform
+        "$anchor",
+        "$dynamicAnchor",
+        "$recursiveAnchor",
+        "$vocabulary",
         "discriminator",  # what pydantic writes beside a `oneOf` that says the same
     }
 )
@@ -51,13 +58,9 @@ SILENT = frozenset(
 
 REFUSED = frozenset(
     {
-        "$anchor",
-        "$dynamicAnchor",
         "$dynamicRef",
         "$id",
-        "$recursiveAnchor",
         "$recursiveRef",
-        "$vocabulary",
         "contains",
         "dependencies",
         "dependentRequired",
@@ -67,13 +70,12 @@ REFUSED = frozenset(
         "maxContains",
         "minContains",
         "not",
-        "nullable",
         "then",
         "unevaluatedItems",
         "unevaluatedProperties",
     }
 )
-"""Known, and not enforced: a schema that has one is refused by its name, as is one with an unknown keyword."""
+"""Known, and not enforced: a schema that has one is refused by its name. So is a strict one with an unknown keyword."""
 
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _LOWER = ("minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum")
@@ -91,7 +93,7 @@ MOST_LISTED = 1000
 
 _DEEPEST = 48
 _MOST_SCHEMAS = 2000
-_LARGEST_NUMBER = 1e15
+_MOST_COMPARED = 500_000  # pairs of listed values, and members that are merged
 _LONGEST_PATH = 200
 
 Schema = Mapping[str, Any]
@@ -134,16 +136,31 @@ class Place:
         return InvalidRequest("No finite value conforms to this schema.", param=str(self))
 
 
+class TooComplexSchema(UnsupportedValue):
+    """To hold an answer to this schema would take too much time or memory.
+
+    Args:
+        place: Where that was found.
+        why: What follows `The schema`.
+    """
+
+    def __init__(self, place: Place | str, why: str = "is too complex") -> None:
+        super().__init__(f"The schema {why}.", param=str(place))
+
+
 class SchemaReader:
     """Reads the schemas of one document.
 
     Args:
         root: The whole document, where references begin.
+        strict: Whether a keyword that is not known is refused; else it is an annotation, as JSON Schema has it.
     """
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, *, strict: bool = True) -> None:
         self._root = root
+        self._strict = strict
         self._read = 0
+        self._merged = 0
 
     def flat(self, schema: Any, place: Place, via: tuple[str, ...] = ()) -> dict[str, Any] | None:
         """The schema without `$ref` and `allOf`, its keywords checked; None if it is false.
@@ -155,6 +172,8 @@ class SchemaReader:
         if isinstance(schema, bool):
             return {} if schema else None
         self._check(schema, place)
+        if "not" in schema and schema["not"] is not False:
+            return None
         found: dict[str, Any] | None = {key: value for key, value in schema.items() if key in ENFORCED}
         if "$ref" in schema:
             pointer = schema["$ref"]
@@ -162,12 +181,19 @@ class SchemaReader:
                 raise place.invalid("$ref", "leads back to itself")
             del found["$ref"]  # type: ignore[union-attr] # a dict so far
             target = self.flat(self.target(pointer, place), place, (*via, pointer))
-            found = _merged(target, found, place)
+            found = self._both(target, found, place)
         for at, part in enumerate(schema.get("allOf", ())):
             if found is not None:
                 found.pop("allOf", None)
-            found = _merged(found, self.flat(part, place / "allOf" / at, via), place)
+            found = self._both(found, self.flat(part, place / "allOf" / at, via), place)
         return found
+
+    def _both(self, first: dict[str, Any] | None, second: dict[str, Any] | None, place: Place) -> dict[str, Any] | None:
+        for flat in (first, second):
+            self._merged += sum(len(flat[name]) for name in _MANY if name in flat) if flat else 0
+        if self._merged > _MOST_COMPARED:
+            raise TooComplexSchema(place)
+        return _merged(first, second, place)
 
     def target(self, pointer: str, place: Place) -> Any:
         """What a reference within the document leads to.
@@ -193,13 +219,15 @@ class SchemaReader:
             raise InvalidRequest("A schema must be an object or a boolean.", param=str(place))
         self._read += 1
         if self._read > _MOST_SCHEMAS or place.depth > 2 * _DEEPEST:
-            raise UnsupportedValue("The schema is too large, or nested too deeply.", param=str(place))
+            raise TooComplexSchema(place, "is too large, or nested too deeply")
         for name, value in schema.items():
             if name == "$id" and not place.depth:
                 continue
-            if name in REFUSED:
+            if name == "not" and (isinstance(value, bool) or value == {}):
+                continue  # see `flat`
+            if name in REFUSED and (self._strict or name != "$id"):
                 raise place.unsupported(name, "it cannot be enforced")
-            if name not in ENFORCED and name not in SILENT and not name.startswith("x-"):
+            if self._strict and name not in ENFORCED | SILENT and not name.startswith("x-"):
                 raise UnsupportedValue("The schema has an unknown keyword.", param=str(place / name))
             why = _wrong(name, value)
             if why:
@@ -216,11 +244,11 @@ def _wrong(name: str, value: Any) -> str | None:
         good = bool(names) and all(isinstance(each, str) and each in TYPES for each in names)
         return None if good else "is no type of JSON"
     if name in _COUNTS:
-        good = number and 0 <= value <= _LARGEST_NUMBER and value == int(value)
-        return None if good else "must be a natural number of at most 15 digits"
+        good = number and isfinite(value) and value >= 0 and value == int(value)
+        return None if good else "must be a natural number"
     if name in NUMBER:
-        good = number and abs(value) <= _LARGEST_NUMBER and not (name == "multipleOf" and value <= 0)
-        return None if good else "must be a number, positive if multiples are asked for, of at most 15 digits"
+        good = number and isfinite(value) and not (name == "multipleOf" and value <= 0)
+        return None if good else "must be a number, positive if multiples are asked for"
     if name in {"pattern", "format", "$ref"}:
         return None if isinstance(value, str) else "must be a string"
     if name == "uniqueItems":
@@ -262,7 +290,12 @@ def _merged(first: dict[str, Any] | None, second: dict[str, Any] | None, place: 
         elif name == "type":
             merged[name] = list(_common_types(mine, other))
         elif name == "enum":
-            merged[name] = [value for value in mine if any(same(value, each) for each in other)]
+            known = {key_of(value) for value in other}
+            merged[name] = [value for value in mine if key_of(value) in known]
+        elif name == "pattern":
+            merged[name] = _listed_patterns(mine) + _listed_patterns(other)
+        elif name == "format":
+            merged[name] = mine if mine in FORMATS else other
         elif name == "uniqueItems":
             merged[name] = True
         elif name == "const":
@@ -272,6 +305,10 @@ def _merged(first: dict[str, Any] | None, second: dict[str, Any] | None, place: 
         if merged[name] == []:
             return None
     return merged
+
+
+def _listed_patterns(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given
 
 
 def _check_closed(closed: Schema, other: Schema, place: Place) -> None:
@@ -309,6 +346,17 @@ def same(first: Any, second: Any) -> bool:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
     return bool(first == second)
+
+
+def key_of(value: Any) -> Hashable:
+    """The same for values that are the same JSON, as `same` has it."""
+    if isinstance(value, bool) or value is None:
+        return str(value), None
+    if isinstance(value, list):
+        return "list", tuple(map(key_of, value))
+    if isinstance(value, Mapping):
+        return "object", frozenset((name, key_of(item)) for name, item in value.items())
+    return value  # type: ignore[no-any-return] # a text or a number
 
 
 def has_type(value: Any, types: frozenset[str]) -> bool:

@@ -43,7 +43,6 @@ class ChatTemplate:
             if not self._shows("user"):
                 raise BackendLoadError("The model's chat template cannot render a user message.")
         self._knows_system = self._shows("system", "user")
-        self._names: dict[str, bool] = {}
 
     def render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any] = MappingProxyType({})) -> str:
         """The text that asks the model for the next assistant message.
@@ -60,14 +59,15 @@ class ChatTemplate:
 
     def shows_names(self, role: str) -> bool:
         """Whether the `name` of a message of this role reaches the text."""
-        if role not in self._names:
-            self._names[role] = self._shows_name(role)
-        return self._names[role]
+        around = {"role": "user", "content": "probe"}
+        named = {"role": role, "content": "probe", "name": "probe-of-name"}
+        messages = {"user": [named], "system": [named, around]}.get(role, [around, named, around])
+        return "probe-of-name" in self._tried(messages)
 
     def _render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
         if self._content_in_parts:
             messages = [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages]
-        given = sum(len(str(message["content"])) for message in messages)
+        given = size_of((messages, variables))
         names = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True, **variables}
         try:
             return self._template.render({**self._special_tokens, **names}, given)
@@ -88,17 +88,29 @@ class ChatTemplate:
         text = self._tried([{"role": role, "content": f"probe-of-{role}"} for role in roles])
         return all(f"probe-of-{role}" in text for role in roles)
 
-    def _shows_name(self, role: str) -> bool:
-        around = {"role": "user", "content": "probe"}
-        named = {"role": role, "content": "probe", "name": "probe-of-name"}
-        messages = {"user": [named], "system": [named, around]}.get(role, [around, named, around])
-        return "probe-of-name" in self._tried(messages)
-
     def _tried(self, messages: Sequence[Mapping[str, Any]]) -> str:
         try:
             return self._render(messages, {})
         except InvalidRequest:
             return ""
+
+
+def size_of(value: Any) -> int:
+    """About how many characters a value has when it is written out: texts and keys, and something for all else."""
+    size, waiting = 0, [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            size += len(item)
+        elif isinstance(item, dict):
+            size += 4 * len(item) + sum(map(len, item))
+            waiting += item.values()
+        elif isinstance(item, list | tuple):
+            size += 2 * len(item)
+            waiting += item
+        else:
+            size += 8
+    return size
 
 
 _TEMPLATE_BUGS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

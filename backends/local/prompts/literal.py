@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from specserve.spec.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -39,12 +41,20 @@ class Literal:
 
         The guard is empty if there is none to write, and then `value` is what it was. A string that begins or ends
         with a part of a control token gets one too, for a template may put the rest of it beside.
+
+        Raises:
+            InvalidRequest: Each of the characters that could be the guard is in a string already.
         """
         strings = _strings(value)
         if not self._has_edge("".join(strings)) or not any(map(self._suspicious, strings)):
             return value, ""
-        written = {character for text in strings for character in text}
-        guard = next(chr(point) for point in GUARDS if chr(point) not in written)
+        written = set().union(*map(set, strings))
+        guard = next((chr(point) for point in GUARDS if chr(point) not in written), None)
+        if guard is None:
+            raise InvalidRequest(
+                "The messages hold a control token of this model beside all characters that could set it apart.",
+                param="messages",
+            )
         return self._mark(value, guard), guard
 
     def _suspicious(self, text: str) -> bool:

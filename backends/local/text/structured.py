@@ -19,18 +19,22 @@ _SCHEMA = f"{_FORMAT}.json_schema.schema"
 
 
 def format_grammar(asked: Mapping[str, Any]) -> Grammar | None:
-    """What `response_format` asks for. A schema binds the answer, `strict` or not; without one it is any object.
+    """What `response_format` asks for. A schema binds the answer, and `strict` says whether all of it must.
+
+    Without a schema it is any object.
 
     Raises:
-        UnsupportedValue: The schema has a keyword that cannot be enforced, or is too large.
+        UnsupportedValue: The schema has a keyword that cannot be enforced, or is too complex.
         InvalidRequest: The schema is none.
     """
     form = asked[_FORMAT] or {"type": "text"}
     if form["type"] == "text":
         return None
-    described = form.get("json_schema", {})
+    described = form.get("json_schema") or {}
     schema = described.get("schema", described.get("schema_"))
-    return object_grammar() if schema is None else schema_grammar(schema, _SCHEMA)
+    if schema is None:
+        return object_grammar()
+    return schema_grammar(schema, _SCHEMA, strict=bool(described.get("strict")))
 
 
 def bound(planned: Plan, grammar: Grammar | None, asked: Mapping[str, Any], param: str) -> Plan:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from specserve.backends.local.tools.formats import GENERIC, format_of, generic
 from specserve.spec.errors import InvalidRequest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from specserve.backends.local.tools.tools import Tools
 
 _SHORT_ID = 9
+_DEEPEST = 64  # of arguments that are read; templates and their `tojson` go down by recursion
 _TOOL = {
     "type": "function",
     "function": {
@@ -56,11 +58,7 @@ class ToolPrompts:
     def prepared(
         self, messages: Sequence[Mapping[str, Any]], tools: Tools | None
     ) -> tuple[Sequence[Mapping[str, Any]], dict[str, Any]]:
-        """Messages for the template, and what else it gets to read.
-
-        Raises:
-            InvalidRequest: The arguments of a call in the messages are no JSON object.
-        """
+        """Messages for the template, and what else it gets to read."""
         if self._as_objects is None:
             messages = generic.as_text(messages)
             return (messages if tools is None else generic.with_tools(messages, tools.offered)), {}
@@ -69,33 +67,53 @@ class ToolPrompts:
 
     def _prepared(self, messages: Sequence[Mapping[str, Any]], *, as_objects: bool) -> list[Mapping[str, Any]]:
         made: list[Mapping[str, Any]] = []
-        for at, given in enumerate(messages):
+        for given in messages:
             message = dict(given)
-            if "tool_calls" in message:
-                calls = [
-                    self._call(call, f"messages[{at}].tool_calls[{number}].function.arguments", as_objects=as_objects)
-                    for number, call in enumerate(message["tool_calls"])
-                ]
-                message["tool_calls"] = calls
+            if message.get("tool_calls"):
+                message["tool_calls"] = [self._call(call, as_objects=as_objects) for call in message["tool_calls"]]
             if "tool_call_id" in message:
                 message["tool_call_id"] = self._id(message["tool_call_id"])
             made.append(message)
         return made
 
-    def _call(self, call: Mapping[str, Any], param: str, *, as_objects: bool) -> dict[str, Any]:
+    def _call(self, call: Mapping[str, Any], *, as_objects: bool) -> dict[str, Any]:
         function = call["function"]
-        arguments: Any = function["arguments"] or "{}"
+        arguments: Any = function.get("arguments") or "{}"
         if as_objects:
-            try:
-                arguments = json.loads(arguments)
-            except ValueError as error:
-                raise InvalidRequest("The arguments of a call must be JSON.", param=param) from error
+            arguments = _as_object(arguments)
         return {**call, "id": self._id(call["id"]), "function": {**function, "arguments": arguments}}
 
     def _id(self, call_id: str) -> str:
         if not self.form.short_ids or (len(call_id) == _SHORT_ID and call_id.isalnum()):
             return call_id
         return hashlib.sha256(call_id.encode()).hexdigest()[:_SHORT_ID]
+
+
+def _as_object(arguments: str) -> Any:
+    """Arguments of a call as templates that write them out want them; what is no object stays text.
+
+    A model can write anything as its arguments, and a client sends back what it wrote. No parser of ours is deeper than
+    what was already read of the request, so what is nested more deeply stays text too.
+    """
+    try:
+        read = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    return read if isinstance(read, dict) and _depth(read) <= _DEEPEST else arguments
+
+
+def _depth(value: Any) -> int:
+    """How deeply lists and objects are nested."""
+    depth, level = 0, [value]
+    while level:
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        depth += 1
+    return depth
 
 
 def _conversation() -> list[Mapping[str, Any]]:

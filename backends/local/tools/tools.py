@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from specserve.backends.local.grammars.grammar import Choice, Free, Grammar, Node, Ref, Row, Rules, choice, row
-from specserve.backends.local.grammars.json_schema import SchemaGrammar, checked
+from specserve.backends.local.grammars.json_schema import SchemaGrammar, checked, object_grammar
 from specserve.backends.local.grammars.schema_reading import Place
-from specserve.spec.errors import InvalidRequest, UnsupportedValue
+from specserve.spec.errors import APIError, InvalidRequest, UnsupportedValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,16 +155,32 @@ def _behind(begins: str, call: Node) -> Node:
 
 
 def _arguments(tools: Tools, rules: Rules) -> dict[str, Node]:
-    """The grammar of the arguments of each function that may be called."""
+    """The grammar of the arguments of each function that may be called.
+
+    A schema that cannot be held to fails the request only if the function must be called, or is strict; else any object
+    will do as its arguments.
+    """
     nodes: dict[str, Node] = {}
     for at, tool in enumerate(tools.offered):
         function = tool["function"]
         if function["name"] not in tools.allowed:
             continue
-        place = Place(f"tools[{at}].function.parameters")
-        schema = function.get("parameters") or _NO_PARAMETERS
-        schema = {"type": "object", **schema}
-        if schema["type"] != "object":
-            raise place.invalid("type", "must be 'object': arguments have names")
-        nodes[function["name"]] = rules.add("arguments", SchemaGrammar(schema, place, rules).root())
+        strict = bool(function.get("strict"))
+        try:
+            own = _arguments_of(function, Place(f"tools[{at}].function.parameters"), strict=strict)
+        except APIError:
+            if strict or tools.forced:
+                raise
+            own = object_grammar()
+        nodes[function["name"]] = rules.include(own, "arguments")
     return nodes
+
+
+def _arguments_of(function: Mapping[str, Any], place: Place, *, strict: bool) -> Grammar:
+    schema = function.get("parameters") or _NO_PARAMETERS
+    schema = {"type": "object", **schema}
+    if schema["type"] != "object":
+        raise place.invalid("type", "must be 'object': arguments have names")
+    rules = Rules()
+    rules.set(Ref("root"), SchemaGrammar(schema, place, rules, strict=strict).root())
+    return Grammar(rules.rules)

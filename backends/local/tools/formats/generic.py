@@ -60,4 +60,4 @@ def as_text(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _written(function: Mapping[str, Any]) -> str:
     name = json.dumps(function["name"], ensure_ascii=False)
-    return f'<tool_call>\n{{"name": {name}, "arguments": {function["arguments"] or "{}"}}}\n</tool_call>'
+    return f'<tool_call>\n{{"name": {name}, "arguments": {function.get("arguments") or "{}"}}}\n</tool_call>'
