@@ -36,6 +36,7 @@ class ChatTemplate:
             self._template, self.variables = compiled(source)
         except (jinja2.TemplateError, RecursionError) as error:
             raise BackendLoadError(f"The model's chat template cannot be compiled: {error}") from error
+        self._names: dict[str, bool] = {}
         self._content_in_parts = False
         if not self._shows("user"):
             # Templates of models that also see images go through the parts of the content and render no string.
@@ -59,6 +60,11 @@ class ChatTemplate:
 
     def shows_names(self, role: str) -> bool:
         """Whether the `name` of a message of this role reaches the text."""
+        if role not in self._names:
+            self._names[role] = self._shows_name(role)
+        return self._names[role]
+
+    def _shows_name(self, role: str) -> bool:
         around = {"role": "user", "content": "probe"}
         named = {"role": role, "content": "probe", "name": "probe-of-name"}
         messages = {"user": [named], "system": [named, around]}.get(role, [around, named, around])
