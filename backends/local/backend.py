@@ -22,11 +22,10 @@ from specserve.backends.local.tools.chunks import ToolChunks
 from specserve.backends.local.tools.formats import GENERIC
 from specserve.backends.local.tools.prompts import ToolPrompts
 from specserve.backends.local.tools.tools import answer_grammar, ending_after_call, read_tools
-from specserve.backends.local.wire.answers import ChatAnswers, CompletionAnswers
-from specserve.backends.local.wire.chunks import ChatChunks, CompletionChunks
-from specserve.backends.local.wire.delivery import Events, event_stencils, whole, whole_chunks
-from specserve.backends.local.wire.spelling import Spelling
-from specserve.backends.local.wire.stencil import hole
+from specserve.backends.local.wire.chunks import ChatChunks, CompletionChunks, chunks_of_whole
+from specserve.backends.local.wire.events import Events, event_stencils
+from specserve.backends.local.wire.logprobs import LogprobBuilder
+from specserve.backends.local.wire.stencil import placeholder
 from specserve.generated.models import ChatCompletionRequestUserMessage
 from specserve.spec.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
 
@@ -98,10 +97,8 @@ class LocalBackend(Backend, Chats, Completes):
             template = ChatTemplate(source, self._engine.special_tokens)
             self._prompts = ChatPrompts(template, self._engine.tokenizer)
             self._tool_prompts = ToolPrompts(template)
-        self._spelling = Spelling(self._engine.tokenizer)
-        self._chat_answers = ChatAnswers(self.settings.id, self._spelling)
-        self._completion_answers = CompletionAnswers(self.settings.id, self._spelling)
-        shared = (Call(id=hole("id"), created=hole("created")), self.settings.id, self._spelling)
+        self._logprobs = LogprobBuilder(self._engine.tokenizer)
+        shared = (Call(id=placeholder("id"), created=placeholder("created")), self.settings.id, self._logprobs)
         self._chat_events = event_stencils(ChatChunks(*shared))
         self._completion_events = event_stencils(CompletionChunks(*shared))
         self._capabilities = self.declare(self._engine)
@@ -176,13 +173,10 @@ class LocalBackend(Backend, Chats, Completes):
         tools = read_tools(asked, one_required=unasked and not form.taught)
         planned = await self._plan_chat(asked, tools, form, call.ignore)
         generation = Generation(self.engine, planned)
-        if tools is None and not asked["stream"]:
-            yield self._chat_answers.encoded(call, await whole(generation), generation.usage())
-            return
-        shared = (call, self.settings.id, self._spelling)
+        shared = (call, self.settings.id, self._logprobs)
         chunks = ChatChunks(*shared) if tools is None else ToolChunks(tools, form, *shared)
         if not asked["stream"]:
-            for chunk in await whole_chunks(generation, chunks):
+            for chunk in await chunks_of_whole(generation, chunks):
                 yield chunk
             return
         include_usage = _include_usage(asked)
@@ -205,10 +199,11 @@ class LocalBackend(Backend, Chats, Completes):
         prompts = await self.token_ids(asked["prompt"])
         planned = self._plan_completion(asked, prompts, explicit_limit="max_tokens" in request.model_fields_set)
         generation = Generation(self.engine, planned)
+        chunks = CompletionChunks(call, self.settings.id, self._logprobs)
         if not asked["stream"]:
-            yield self._completion_answers.encoded(call, await whole(generation), generation.usage())
+            for chunk in await chunks_of_whole(generation, chunks):
+                yield chunk
             return
-        chunks = CompletionChunks(call, self.settings.id, self._spelling)
         include_usage = _include_usage(asked)
         events = Events(chunks, call, self._completion_events[include_usage], include_usage=include_usage)
         yield ACCEPTED

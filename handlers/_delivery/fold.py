@@ -1,180 +1,167 @@
-"""The fold of a stream of chunks: the answer of a request that did not ask for a stream."""
+"""The fold of a stream of chunks: the answer of a request that did not ask for a stream.
+
+It knows how chunks grow, not which fields they have: a field that a backend sets in its chunks is in the answer too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import BaseModel
 
 from specserve.backends.construct import construct
 from specserve.generated.models import (
     ChatCompletionChoice,
-    ChatCompletionChoiceLogprobs,
     ChatCompletionMessageToolCall,
     ChatCompletionMessageToolCallChunk,
     ChatCompletionMessageToolCallFunction,
     ChatCompletionResponseMessage,
     ChatCompletionStreamChoice,
-    ChatCompletionTokenLogprob,
     CompletionChoice,
-    CompletionLogprobs,
-    CompletionUsage,
     CreateChatCompletionResponse,
     CreateChatCompletionStreamResponse,
     CreateCompletionResponse,
 )
 
+_PIECES = frozenset({"arguments", "content", "reasoning_content", "refusal", "text"})
+"""Fields of which each chunk has a piece. Of any other field the last value counts."""
 
-@dataclass
+_NESTED = frozenset({"choices", "delta", "function", "logprobs", "tool_calls"})
+"""Fields whose parts are folded by themselves."""
+
+
+class _Growing:
+    """The fields of one object as its parts come."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, list[str]] = {}
+        self._last: dict[str, Any] = {}
+
+    def add(self, part: BaseModel) -> None:
+        values = vars(part)
+        for name in part.model_fields_set:
+            value = values[name]
+            if value is None or name in _NESTED:
+                continue
+            if name in _PIECES:
+                self._pieces.setdefault(name, []).append(value)
+            else:
+                self._last[name] = value
+
+    def fields(self) -> dict[str, Any]:
+        return {**self._last, **{name: "".join(pieces) for name, pieces in self._pieces.items()}}
+
+
 class _Call:
-    """One call of a function as it grows."""
+    """One call of a function."""
 
-    call_id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._call, self._function = _Growing(), _Growing()
 
     def add(self, part: ChatCompletionMessageToolCallChunk) -> None:
-        self.call_id = part.id or self.call_id
+        self._call.add(part)
         if part.function is not None:
-            self.name = part.function.name or self.name
-            self.arguments.append(part.function.arguments or "")
+            self._function.add(part.function)
 
     def build(self) -> ChatCompletionMessageToolCall:
-        function = construct(ChatCompletionMessageToolCallFunction, name=self.name, arguments="".join(self.arguments))
-        return construct(ChatCompletionMessageToolCall, id=self.call_id, type="function", function=function)
+        function = construct(
+            ChatCompletionMessageToolCallFunction, **{"name": "", "arguments": "", **self._function.fields()}
+        )
+        call = {"id": "", **self._call.fields(), "type": "function", "function": function}
+        del call["index"]  # its place in the list
+        return construct(ChatCompletionMessageToolCall, **call)
 
 
-@dataclass
-class _ChatChoice:
-    """One answer as it grows."""
+class _Choice:
+    """One answer; of a completion, where there is no message."""
 
-    content: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    calls: dict[int, _Call] = field(default_factory=dict)
-    logprobs: list[ChatCompletionTokenLogprob] | None = None
-    finish_reason: Any = None  # one of the literals of the chunks' own model
+    def __init__(self) -> None:
+        self._choice = _Growing()
+        self._logprobs: BaseModel | None = None
+
+    def add(self, choice: Any) -> None:
+        self._choice.add(choice)
+        if choice.logprobs is not None:
+            self._logprobs = choice.logprobs if self._logprobs is None else _joined(self._logprobs, choice.logprobs)
+
+    def build(self) -> BaseModel:
+        fields = {"text": "", "finish_reason": None, **self._choice.fields(), "logprobs": self._logprobs}
+        return construct(CompletionChoice, **fields)
+
+
+class _ChatChoice(_Choice):
+    """One answer of a chat."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._message = _Growing()
+        self._calls: dict[int, _Call] = {}
 
     def add(self, choice: ChatCompletionStreamChoice) -> None:
-        if choice.delta.content is not None:
-            self.content.append(choice.delta.content)
-        if choice.delta.reasoning_content is not None:
-            self.thoughts.append(choice.delta.reasoning_content)
+        super().add(choice)
+        self._message.add(choice.delta)
         for part in choice.delta.tool_calls or ():
-            self.calls.setdefault(part.index, _Call()).add(part)
-        if choice.logprobs is not None:
-            self.logprobs = (self.logprobs or []) + (choice.logprobs.content or [])
-        if choice.finish_reason is not None:
-            self.finish_reason = choice.finish_reason
+            self._calls.setdefault(part.index, _Call()).add(part)
 
-    def build(self, index: int) -> ChatCompletionChoice:
-        logprobs = None
-        if self.logprobs is not None:
-            logprobs = construct(ChatCompletionChoiceLogprobs, content=self.logprobs, refusal=None)
-        content = "".join(self.content)
-        message = construct(
-            ChatCompletionResponseMessage,
-            role="assistant",
-            content=content if content or not self.calls else None,
-            refusal=None,
-        )
-        if self.calls:
-            message.tool_calls = [self.calls[at].build() for at in sorted(self.calls)]
-        if self.thoughts:
-            message.reasoning_content = "".join(self.thoughts)
-        return construct(
-            ChatCompletionChoice,
-            index=index,
-            message=message,
-            logprobs=logprobs,
-            finish_reason=self.finish_reason,
-        )
+    def build(self) -> BaseModel:
+        fields = {"content": "", "refusal": None, **self._message.fields(), "role": "assistant"}
+        if self._calls:
+            fields["tool_calls"] = [self._calls[at].build() for at in sorted(self._calls)]
+            fields["content"] = fields["content"] or None
+        message = construct(ChatCompletionResponseMessage, **fields)
+        choice = {"finish_reason": None, **self._choice.fields(), "message": message, "logprobs": self._logprobs}
+        return construct(ChatCompletionChoice, **choice)
 
 
-class ChatFold:
+class Fold:
+    """Adds up the chunks of one answer."""
+
+    _choice: type[_Choice]
+    _answer: type[CreateChatCompletionResponse | CreateCompletionResponse]
+    _object: str
+
+    def __init__(self) -> None:
+        self._fields = _Growing()
+        self._choices: dict[int, _Choice] = {}
+
+    def add(self, chunk: CreateChatCompletionStreamResponse | CreateCompletionResponse) -> None:
+        """Take the next chunk."""
+        self._fields.add(chunk)
+        for part in chunk.choices:
+            choice = self._choices.get(part.index)
+            if choice is None:
+                choice = self._choices[part.index] = self._choice()
+            choice.add(part)
+
+    def build(self) -> CreateChatCompletionResponse | CreateCompletionResponse:
+        """The answer, when all chunks were taken."""
+        known = self._answer.model_fields
+        fields = {name: value for name, value in self._fields.fields().items() if name in known}
+        fields["object"] = self._object
+        fields["choices"] = [self._choices[index].build() for index in sorted(self._choices)]
+        return construct(self._answer, **fields)
+
+
+class ChatFold(Fold):
     """Adds up the chunks of a chat answer."""
 
-    def __init__(self) -> None:
-        self._choices: dict[int, _ChatChoice] = {}
-        self._usage: CompletionUsage | None = None
-        self._last: CreateChatCompletionStreamResponse
-
-    def add(self, chunk: CreateChatCompletionStreamResponse) -> None:
-        """Take the next chunk."""
-        self._last = chunk
-        for choice in chunk.choices:
-            self._choices.setdefault(choice.index, _ChatChoice()).add(choice)
-        self._usage = chunk.usage or self._usage
-
-    def build(self) -> CreateChatCompletionResponse:
-        """The answer, when all chunks were taken."""
-        return construct(
-            CreateChatCompletionResponse,
-            id=self._last.id,
-            object="chat.completion",
-            created=self._last.created,
-            model=self._last.model,
-            choices=[self._choices[index].build(index) for index in sorted(self._choices)],
-            usage=self._usage,
-        )
+    _choice = _ChatChoice
+    _answer = CreateChatCompletionResponse
+    _object = "chat.completion"
 
 
-@dataclass
-class _TextChoice:
-    """One completion as it grows."""
-
-    text: list[str] = field(default_factory=list)
-    logprobs: CompletionLogprobs | None = None
-    finish_reason: Any = None  # one of the literals of the chunks' own model
-
-    def add(self, choice: CompletionChoice) -> None:
-        self.text.append(choice.text)
-        if choice.logprobs is not None:
-            self.logprobs = _joined(self.logprobs, choice.logprobs)
-        if choice.finish_reason is not None:
-            self.finish_reason = choice.finish_reason
-
-    def build(self, index: int) -> CompletionChoice:
-        return construct(
-            CompletionChoice,
-            text="".join(self.text),
-            index=index,
-            logprobs=self.logprobs,
-            finish_reason=self.finish_reason,
-        )
-
-
-def _joined(first: CompletionLogprobs | None, second: CompletionLogprobs) -> CompletionLogprobs:
-    if first is None:
-        return second
-    joined: dict[str, Any] = {
-        name: (getattr(first, name) or []) + (getattr(second, name) or [])
-        for name in second.model_fields_set | first.model_fields_set
-    }
-    return construct(CompletionLogprobs, **joined)
-
-
-class CompletionFold:
+class CompletionFold(Fold):
     """Adds up the chunks of a completion."""
 
-    def __init__(self) -> None:
-        self._choices: dict[int, _TextChoice] = {}
-        self._usage: CompletionUsage | None = None
-        self._last: CreateCompletionResponse
+    _choice = _Choice
+    _answer = CreateCompletionResponse
+    _object = "text_completion"
 
-    def add(self, chunk: CreateCompletionResponse) -> None:
-        """Take the next chunk."""
-        self._last = chunk
-        for choice in chunk.choices:
-            self._choices.setdefault(choice.index, _TextChoice()).add(choice)
-        self._usage = chunk.usage or self._usage
 
-    def build(self) -> CreateCompletionResponse:
-        """The answer, when all chunks were taken."""
-        return construct(
-            CreateCompletionResponse,
-            id=self._last.id,
-            object="text_completion",
-            created=self._last.created,
-            model=self._last.model,
-            choices=[self._choices[index].build(index) for index in sorted(self._choices)],
-            usage=self._usage,
-        )
+def _joined(first: BaseModel, second: BaseModel) -> BaseModel:
+    """Log-probabilities, of which each field is a list or null."""
+    fields: dict[str, Any] = {}
+    for name in first.model_fields_set | second.model_fields_set:
+        before, after = getattr(first, name), getattr(second, name)
+        fields[name] = before + after if before and after else before or after
+    return construct(type(first), **fields)

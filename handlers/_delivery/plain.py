@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -12,33 +11,24 @@ from starlette.responses import Response
 
 from specserve.backends.base import Accepted, EncodedAnswer, EncodedEvents
 from specserve.backends.construct import encode
-from specserve.generated.models import CreateChatCompletionStreamResponse, CreateCompletionResponse
+from specserve.generated.models import (
+    CreateChatCompletionResponse,
+    CreateChatCompletionStreamResponse,
+    CreateCompletionResponse,
+)
+from specserve.handlers._delivery.fold import Fold
 from specserve.handlers._delivery.log_fields import note_usage
 from specserve.handlers._delivery.watching import until_disconnect
 from specserve.models.served_model import ServedModel
 
-Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
-Chunk_contra = TypeVar("Chunk_contra", contravariant=True)
+Chunks = AsyncGenerator[
+    CreateChatCompletionStreamResponse | CreateCompletionResponse | Accepted | EncodedEvents | EncodedAnswer, None
+]
 
 
-class Fold(Protocol[Chunk_contra]):
-    """Adds up chunks to an answer; see `fold.py`."""
-
-    def add(self, chunk: Chunk_contra) -> None:
-        """Take the next chunk."""
-
-    def build(self) -> BaseModel:
-        """The answer."""
-
-
-async def folded(
-    request: Request,
-    model: ServedModel,
-    chunks: AsyncGenerator[Chunk | Accepted | EncodedEvents | EncodedAnswer, None],
-    fold: Fold[Chunk],
-) -> Response:
+async def folded(request: Request, model: ServedModel, chunks: Chunks, fold: Fold) -> Response:
     """Answer with the fold of the chunks. A client that leaves ends the generation."""
-    answer: Any = await until_disconnect(request.receive, _fold_admitted(model, chunks, fold))
+    answer = await until_disconnect(request.receive, _fold_admitted(model, chunks, fold))
     if isinstance(answer, EncodedAnswer):
         return encoded_response(request, answer)
     note_usage(request, answer.usage)
@@ -46,10 +36,8 @@ async def folded(
 
 
 async def _fold_admitted(
-    model: ServedModel,
-    chunks: AsyncGenerator[Chunk | Accepted | EncodedEvents | EncodedAnswer, None],
-    fold: Fold[Chunk],
-) -> BaseModel | EncodedAnswer:
+    model: ServedModel, chunks: Chunks, fold: Fold
+) -> CreateChatCompletionResponse | CreateCompletionResponse | EncodedAnswer:
     async with model.admission.slot(), aclosing(chunks):
         async for item in chunks:
             if isinstance(item, EncodedAnswer):

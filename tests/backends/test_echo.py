@@ -19,7 +19,7 @@ from specserve.spec.errors import (
 
 if TYPE_CHECKING:
     pass
-from chunks import STREAM, chunks_in
+from chunks import STREAM, chunks_in, first_chunk
 from echoes import CALL, COMMON, chat, chat_request, choices, content, echo, finish, refusal
 
 
@@ -214,7 +214,7 @@ def test_closing_a_completion_stops_the_engine(prompts: str | list[str]) -> None
         async with echo(tokens_per_second=50) as backend:
             request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompts, "n": 2, **STREAM})
             chunks = backend.complete(request, CALL)
-            await anext(chunks)
+            await first_chunk(chunks)
             assert backend.activity().running == 2 * len([prompts] if isinstance(prompts, str) else prompts)
             await chunks.aclose()
             assert backend.activity().running == 0
@@ -236,7 +236,7 @@ def test_cancelling_the_wait_for_the_first_chunk_stops_the_engine(prompts: str |
     async def run() -> None:
         async with echo(first_token_delay=60) as backend:
             request = CreateCompletionRequest.model_validate({"model": "parrot", "prompt": prompts})
-            waiting = asyncio.ensure_future(anext(backend.complete(request, CALL)))
+            waiting = asyncio.ensure_future(first_chunk(backend.complete(request, CALL)))
             await asyncio.sleep(0.02)
             assert backend.activity().running > 0
             waiting.cancel()
@@ -251,7 +251,7 @@ def test_the_chunk_after_a_step_was_closed_never_comes() -> None:
     async def run() -> None:
         async with echo() as backend:
             chunks = backend.chat(chat_request("abcdef"), CALL)
-            assert choices(chunks_in([await anext(chunks)]))[0]["delta"]["role"] == "assistant"
+            assert choices(chunks_in([await first_chunk(chunks)]))[0]["delta"]["role"] == "assistant"
             await chunks.aclose()
             with pytest.raises(StopAsyncIteration):
                 await anext(chunks)
@@ -262,14 +262,14 @@ def test_the_chunk_after_a_step_was_closed_never_comes() -> None:
 def test_stopping_ends_what_runs_and_may_be_done_twice() -> None:
     async def run() -> None:
         async with echo(first_token_delay=60) as backend:
-            waiting = asyncio.ensure_future(anext(backend.chat(chat_request("abc"), CALL)))
+            waiting = asyncio.ensure_future(first_chunk(backend.chat(chat_request("abc"), CALL)))
             await asyncio.sleep(0.02)
             await backend.stop()
             await backend.stop()
             with pytest.raises(Unavailable):
                 await waiting
             with pytest.raises(Unavailable):
-                await anext(backend.chat(chat_request("abc"), CALL))
+                await first_chunk(backend.chat(chat_request("abc"), CALL))
 
     asyncio.run(run())
 

@@ -26,6 +26,6 @@ class Usage:
     cached_tokens: int | None
     reasoning_tokens: int = 0
 
-    def told(self) -> Mapping[str, Any]:
-        """What stands in the log."""
+    def log_fields(self) -> Mapping[str, Any]:
+        """What the request's log line says of it."""
         return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}

@@ -1,1 +1,1 @@
-"""An answer as bytes: chunks, events, whole answers."""
+"""What choices gained, as the contract has it: chunks, and the events of a stream."""

@@ -2,11 +2,14 @@
 
 One chunk for each choice and engine step, then one with its `finish_reason`, in the end one with the usage. Only
 fields that are set go out (see `Chats.chat`), so each chunk sets all that OpenAI's chunks have, nulls included; but
-not `usage`, whose presence the handler decides.
+not `usage`, whose presence depends on what the client asked for. Plain answers are the fold of the same chunks, so a
+new field of responses is added here and nowhere else.
 """
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from specserve.backends.construct import construct
@@ -22,14 +25,16 @@ from specserve.generated.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Literal
 
     from specserve.backends.base import Call
     from specserve.backends.local.text.answer import Delta
+    from specserve.backends.local.text.generation import Generation
     from specserve.backends.local.text.usage import Usage
-    from specserve.backends.local.wire.spelling import Spelling
+    from specserve.backends.local.wire.logprobs import LogprobBuilder
 
+ChunkT = TypeVar("ChunkT")
 ChunkT_co = TypeVar("ChunkT_co", covariant=True)
 
 
@@ -52,10 +57,10 @@ class Chunks(Protocol[ChunkT_co]):
 class ChatChunks:
     """Builds the chunks of a chat answer."""
 
-    def __init__(self, call: Call, model: str, spelling: Spelling) -> None:
+    def __init__(self, call: Call, model: str, logprobs: LogprobBuilder) -> None:
         self._call = call
         self._model = model
-        self._spelling = spelling
+        self._logprobs = logprobs
 
     def begin(self, index: int) -> Iterator[CreateChatCompletionStreamResponse]:
         """The role."""
@@ -67,7 +72,7 @@ class ChatChunks:
             thought = construct(ChatCompletionStreamResponseDelta, reasoning_content=delta.thought)
             yield self._chunk(delta.index, thought)
         if delta.scored:
-            yield self._text(delta.index, delta.text, self._spelling.chat(delta.scored))
+            yield self._text(delta.index, delta.text, self._logprobs.chat(delta.scored))
         elif delta.text:
             yield self._text(delta.index, delta.text)
         if delta.finish_reason:
@@ -115,10 +120,10 @@ class ChatChunks:
 class CompletionChunks:
     """Builds the chunks of a completion."""
 
-    def __init__(self, call: Call, model: str, spelling: Spelling) -> None:
+    def __init__(self, call: Call, model: str, logprobs: LogprobBuilder) -> None:
         self._call = call
         self._model = model
-        self._spelling = spelling
+        self._logprobs = logprobs
 
     def begin(self, index: int) -> Iterator[CreateCompletionResponse]:
         """Nothing."""
@@ -127,7 +132,7 @@ class CompletionChunks:
     def gained(self, delta: Delta) -> Iterator[CreateCompletionResponse]:
         """The text, if any, and the end."""
         if delta.text or delta.scored:
-            logprobs = self._spelling.completion(delta.scored) if delta.scored else None
+            logprobs = self._logprobs.completion(delta.scored) if delta.scored else None
             yield self._chunk(delta.index, delta.text, logprobs)
         if delta.finish_reason:
             yield self._chunk(delta.index, "", finish_reason=delta.finish_reason)
@@ -161,3 +166,29 @@ class CompletionChunks:
             model=self._model,
             choices=choices,
         )
+
+
+async def chunks_of_whole(generation: Generation, chunks: Chunks[ChunkT]) -> list[ChunkT]:
+    """The chunks of an answer, when it is complete: all that a choice gained in as few as can be."""
+    gained: dict[int, list[Delta]] = {}
+    async with aclosing(generation.steps()) as steps:
+        async for deltas in steps:
+            for delta in deltas:
+                gained.setdefault(delta.index, []).append(delta)
+    found: list[ChunkT] = []
+    for index in sorted(gained):
+        found += chunks.begin(index)
+        found += chunks.gained(_joined(gained[index]))
+    found.append(chunks.usage(generation.usage()))
+    return found
+
+
+def _joined(deltas: Sequence[Delta]) -> Delta:
+    if len(deltas) == 1:
+        return deltas[0]
+    return replace(
+        deltas[-1],
+        text="".join(delta.text for delta in deltas),
+        scored=[token for delta in deltas for token in delta.scored],
+        thought="".join(delta.thought for delta in deltas),
+    )

@@ -1,7 +1,7 @@
-"""The JSON of a generated model with holes: made once of the model, filled for each request.
+"""Stencils: the JSON of a generated model with placeholders, made once a model and filled in for each token.
 
-What changes from one answer of a model to the next is a handful of values. Building and encoding the models around
-them took a fifth of the time of a short answer.
+Nearly all chunks of a stream differ in their text alone. Building and encoding models for each of them took a third of
+the time of a streamed token.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _MARK = secrets.token_hex(16)  # nobody can put it into the name of a model
-_HOLE = re.compile(rb'"%b (\w+)"' % _MARK.encode())
+_PLACEHOLDER = re.compile(rb'"%b (\w+)"' % _MARK.encode())
 
 
-def hole(name: str) -> Any:
-    """Stands for a value of any type that is not known yet."""
+def placeholder(name: str) -> Any:
+    """Stands in a model for a value of any type that is not known yet."""
     return f"{_MARK} {name}"
 
 
 def stencil(model: BaseModel) -> bytes:
-    """The JSON of a model that has holes, to be filled with JSON: ``stencil(model) % {b"name": b"value"}``."""
-    return _HOLE.sub(rb"%(\1)b", encode(model).replace(b"%", b"%%"))
+    """The JSON of a model with placeholders, to be filled in with JSON: ``stencil(model) % {b"name": b"value"}``."""
+    return _PLACEHOLDER.sub(rb"%(\1)b", encode(model).replace(b"%", b"%%"))

@@ -1,4 +1,4 @@
-"""Scored tokens -> log-probabilities as OpenAI spells them."""
+"""Scored tokens -> the log-probabilities of an answer."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot say, as OpenAI has it."""
 
 
-class Spelling:
-    """Spells the tokens of one model."""
+class LogprobBuilder:
+    """Builds them, with the text of each token as OpenAI spells it, for one model."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

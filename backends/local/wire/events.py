@@ -1,13 +1,8 @@
-"""How what choices gained leaves the backend: encoded events step by step for a stream, else all at the end.
-
-Nearly all chunks of a stream are the same but for their text. They are made of the contract's models once a model, with
-holes; in the bytes of a stream only what fills them is another.
-"""
+"""What choices gained -> the events of a stream, encoded, step by step."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import orjson
@@ -15,51 +10,29 @@ import orjson
 from specserve.backends.base import EncodedEvents
 from specserve.backends.construct import encode
 from specserve.backends.local.text.answer import Delta
-from specserve.backends.local.wire.stencil import hole, stencil
+from specserve.backends.local.wire.stencil import placeholder, stencil
 from specserve.generated.models import CreateChatCompletionStreamResponse, CreateCompletionResponse
+from specserve.spec.sse import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from specserve.backends.base import Call
-    from specserve.backends.local.text.generation import Generation
     from specserve.backends.local.text.usage import Usage
     from specserve.backends.local.wire.chunks import Chunks
 
 Chunk = TypeVar("Chunk", CreateChatCompletionStreamResponse, CreateCompletionResponse)
 
-_BEFORE, _AFTER = b"data: ", b"\n\n"
-
-
-async def whole(generation: Generation) -> list[Delta]:
-    """All that each choice gained, in the order of the choices, when the answer is complete."""
-    gained: dict[int, list[Delta]] = {}
-    async with aclosing(generation.steps()) as steps:
-        async for deltas in steps:
-            for delta in deltas:
-                gained.setdefault(delta.index, []).append(delta)
-    return [_joined(gained[index]) for index in sorted(gained)]
-
-
-async def whole_chunks(generation: Generation, chunks: Chunks[Chunk]) -> list[Chunk]:
-    """The chunks of an answer, when it is complete: all text of a choice in one."""
-    found: list[Chunk] = []
-    for delta in await whole(generation):
-        found += chunks.begin(delta.index)
-        found += chunks.gained(delta)
-    found.append(chunks.usage(generation.usage()))
-    return found
-
 
 @dataclass(frozen=True)
 class EventStencils:
-    """The events that nearly all streams of one model are made of, with the holes `id`, `created` and `index`.
+    """The events that nearly all streams of one model are made of; placeholders are `id`, `created` and `index`.
 
     Attributes:
         begin: What a choice starts with.
         before: An event that says nothing but text, up to the text.
         after: What follows it.
-        end: How a choice ends, with the hole `finish_reason`.
+        end: How a choice ends, with the placeholder `finish_reason`.
     """
 
     begin: bytes
@@ -69,7 +42,7 @@ class EventStencils:
 
 
 def event_stencils(chunks: Chunks[Chunk]) -> dict[bool, EventStencils]:
-    """Make them of the chunks that a builder makes for a call whose names are holes.
+    """Make them of the chunks that a builder makes for a call whose names are placeholders.
 
     Returns:
         Those of a stream with usage as True, else as False; see `Events`.
@@ -81,9 +54,9 @@ def _stencils(chunks: Chunks[Chunk], *, include_usage: bool) -> EventStencils:
     def events(made: Iterable[Chunk | None]) -> bytes:
         return b"".join(_event(chunk, stencil, include_usage=include_usage) for chunk in made if chunk)
 
-    index = hole("index")
-    before, _, after = events([chunks.text(index, hole("text"))]).partition(b"%(text)b")
-    end = events(chunks.gained(Delta(index, "", [], hole("finish_reason"))))
+    index = placeholder("index")
+    before, _, after = events([chunks.text(index, placeholder("text"))]).partition(b"%(text)b")
+    end = events(chunks.gained(Delta(index, "", [], placeholder("finish_reason"))))
     return EventStencils(events(chunks.begin(index)), before, after, end)
 
 
@@ -122,9 +95,9 @@ class Events(Generic[Chunk]):
         return EncodedEvents(b"".join(parts))
 
     def usage(self, usage: Usage) -> EncodedEvents:
-        """The last event, which those who did not ask do not get."""
-        data = _BEFORE + encode(self._chunks.usage(usage)) + _AFTER if self._include_usage else b""
-        return EncodedEvents(data, usage.told())
+        """The last event, which is empty for a client that did not ask for it."""
+        data = event(encode(self._chunks.usage(usage))) if self._include_usage else b""
+        return EncodedEvents(data, usage.log_fields())
 
     def _begin(self, index: int, parts: list[bytes]) -> tuple[bytes, bytes]:
         """Begin a choice; returns the bytes around the text of an event that says nothing else."""
@@ -145,15 +118,4 @@ class Events(Generic[Chunk]):
 def _event(chunk: Chunk, encoded: Callable[[Chunk], bytes], *, include_usage: bool) -> bytes:
     if include_usage:
         chunk.usage = None
-    return _BEFORE + encoded(chunk) + _AFTER
-
-
-def _joined(deltas: Sequence[Delta]) -> Delta:
-    if len(deltas) == 1:
-        return deltas[0]
-    return replace(
-        deltas[-1],
-        text="".join(delta.text for delta in deltas),
-        scored=[token for delta in deltas for token in delta.scored],
-        thought="".join(delta.thought for delta in deltas),
-    )
+    return event(encoded(chunk))
