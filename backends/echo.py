@@ -18,7 +18,6 @@ import hashlib
 import math
 import re
 import struct
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle, islice
@@ -54,7 +53,7 @@ _FIRST_PAIR = 256 + len(_CONTROL)
 _TOKENS = (
     *(bytes([byte]) for byte in range(256)),
     *(b"" for _ in _CONTROL),
-    *(pair.to_bytes(2, sys.byteorder) for pair in range(_FIRST_PAIR, int.from_bytes(b"~~") + 1)),
+    *(pair.to_bytes(2) for pair in range(_FIRST_PAIR, int.from_bytes(b"~~") + 1)),
 )
 _CONTROL_IDS = {text: 256 + at for at, text in enumerate(_CONTROL)}
 _PIECES = re.compile("(" + "|".join(map(re.escape, _CONTROL)) + ")")
@@ -90,8 +89,7 @@ class EchoOptions(Options):
 class EchoTokenizer(Tokenizer):
     """Two printable ASCII characters a token, or one byte: so that words, emoji and stop strings straddle tokens.
 
-    Ids: bytes below 256, then the control tokens; the id of any two bytes is the number that they are to this machine,
-    so that a text is tokenised by reading it as numbers.
+    Ids: bytes below 256, then the control tokens; the id of two characters is 256 times the first byte plus the second.
     """
 
     @property
@@ -133,9 +131,9 @@ class EchoTokenizer(Tokenizer):
 def _text_ids(text: str) -> list[int]:
     data = text.encode(errors="replace")
     if text.isascii() and text.isprintable():  # most texts: read in pairs without looking for them
-        whole = len(data) // 2 * 2
-        return [*memoryview(data)[:whole].cast("H"), *data[whole:]]
-    return [int.from_bytes(token, sys.byteorder) for token in _TOKEN.findall(data)]
+        pairs = len(data) // 2
+        return [*struct.unpack_from(f">{pairs}H", data), *data[2 * pairs :]]
+    return [int.from_bytes(token) for token in _TOKEN.findall(data)]
 
 
 class EchoEngine(Engine):
