@@ -1,7 +1,10 @@
-"""Generated models made of values that are known to be right, and their JSON, as quickly as Python can.
+"""Makes generated models of values that are known to be right, and encodes them as JSON.
 
-pydantic's own `model_construct` looks up every default anew; it took a third of the time of each streamed token. Its
-`model_dump_json` asks each field how it is to be written; ours hold nothing that JSON does not have.
+This is the only file that touches what pydantic keeps to itself: the attributes `__pydantic_fields_set__`,
+`__pydantic_extra__` and `__pydantic_private__`. tests/backends/test_construct.py checks that the models are those that
+`model_construct` makes. The public way looks up each default anew: it takes 2 to 4 times as long (9 microseconds more
+for a chunk), and a plain answer makes about twenty models, so it would cost over 10 % of the benchmark `http_layer`.
+`model_dump_json` asks each field how to write it; ours hold nothing that JSON does not have.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
@@ -24,6 +26,17 @@ def test_every_generated_model_is_made_alike(kind):
     assert ours.model_fields_set == theirs.model_fields_set
     assert list(ours.__dict__) == list(theirs.__dict__)
     assert [getattr(ours, name) for name in kind.model_fields] == [getattr(theirs, name) for name in kind.model_fields]
+
+
+def test_a_model_that_was_made_so_can_be_used_as_any_other():
+    ours = construct(models.CompletionUsage, prompt_tokens=1, completion_tokens=2, total_tokens=3)
+    copy = ours.model_copy(update={"total_tokens": 4})
+    assert (ours.total_tokens, copy.total_tokens) == (3, 4)
+    assert models.CompletionUsage.model_validate(ours.model_dump(exclude_unset=True)) == ours
+    assert pickle.loads(pickle.dumps(ours)) == ours
+    ours.prompt_tokens_details = None
+    assert "prompt_tokens_details" in ours.model_fields_set
+    assert ours.model_extra is None
 
 
 def test_the_json_is_the_same():
