@@ -11,11 +11,9 @@ _LINE_END = re.compile(r"[\r\n]")
 
 _LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 
-BEFORE, AFTER = b"data: ", b"\n\n"
-"""What stands before and after the data of one line, in an event without a name."""
-
+DONE_DATA = "[DONE]"
 DONE = b"data: [DONE]\n\n"
-"""The event that ends a stream of the API."""
+"""The event that ends a stream of the API, and its data."""
 
 
 def event(data: bytes, name: str = "") -> bytes:
@@ -24,16 +22,30 @@ def event(data: bytes, name: str = "") -> bytes:
     Args:
         data: Its data; one line, as in all JSON that an encoder wrote without indentation, or several.
         name: Its type; none for ``message``.
+
+    Raises:
+        ValueError: The name has more than one line.
     """
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(_LINE_ENDS.split(data))
-    written = BEFORE + data + AFTER
-    return b"event: " + name.encode() + b"\n" + written if name else written
+    written = b"data: " + data + b"\n\n"
+    return b"event: " + _one_line(name) + b"\n" + written if name else written
 
 
 def comment(text: str) -> bytes:
-    """Write a comment of one line, which readers skip: it keeps a connection alive."""
-    return b": " + text.encode() + b"\n\n"
+    """Write a comment, which readers skip: it keeps a connection alive.
+
+    Raises:
+        ValueError: It has more than one line.
+    """
+    return b": " + _one_line(text) + b"\n\n"
+
+
+def _one_line(text: str) -> bytes:
+    line = text.encode()
+    if _LINE_ENDS.search(line):
+        raise ValueError("names of events and comments have one line")
+    return line
 
 
 @dataclass(frozen=True)

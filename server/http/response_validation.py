@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +10,7 @@ from specserve.http.connexion_seam import AbstractOperation, OperationAPI, Route
 from specserve.http.violations import format_path
 from specserve.spec.errors import APIError
 from specserve.spec.json_schema import to_json_schema
+from specserve.spec.sse import DONE_DATA, Parser
 
 
 class NonConformingResponse(APIError):
@@ -35,7 +34,7 @@ class ResponseValidation:
         """
         start: Message | None = None
         held: list[bytes] = []
-        events = _EventPayloads()
+        events = Parser()
         validator: Draft202012Validator | None = None
         streams = False
 
@@ -54,8 +53,9 @@ class ResponseValidation:
                 return
             body: bytes = message.get("body", b"")
             if streams:
-                for payload in events.feed(body):
-                    _check(validator, payload)
+                for event in events.feed(body):
+                    if event.data != DONE_DATA:
+                        _check(validator, event.data)
             else:
                 held.append(body)
                 if message.get("more_body", False):
@@ -90,21 +90,7 @@ class ResponseValidationMiddleware(RoutedMiddleware[ResponseValidationAPI]):
     api_cls = ResponseValidationAPI
 
 
-class _EventPayloads:
-    """Cuts our own event stream into JSON payloads; ours has one ``data:`` line an event and ends lines with LF."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        *events, self._rest = (self._rest + data).split(b"\n\n")
-        for event in events:
-            payload = event.removeprefix(b"data: ")
-            if payload != b"[DONE]" and not payload.startswith(b":"):
-                yield payload
-
-
-def _check(validator: Draft202012Validator, payload: bytes) -> None:
+def _check(validator: Draft202012Validator, payload: bytes | str) -> None:
     try:
         validator.validate(orjson.loads(payload))
     except (ValidationError, orjson.JSONDecodeError) as error:

@@ -4,10 +4,11 @@ import re
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from specserve.spec.sse import Event, Parser, parse
+from specserve.spec.sse import Event, Parser, comment, event, parse
 
 PIECES = [
     "data: a",
@@ -94,3 +95,20 @@ def test_bytes_that_are_not_utf8_are_told():
     parser = Parser()
     list(parser.feed(b"data: caf\xe9\n\n"))
     assert parser.invalid_utf8
+
+
+@pytest.mark.parametrize("name", ["", "response.created"])
+@pytest.mark.parametrize("data", ["{}", '{"a": "é🎉"}', "two\nlines", "a\rb\r\nc", "", "ends with one\n"])
+def test_an_event_that_is_written_is_read_as_the_same(data, name):
+    lines = data.replace("\r\n", "\n").replace("\r", "\n")
+    expected = [Event(lines, name or "message")]
+    assert parse(event(data.encode(), name)) == expected
+    assert parse(comment("keep-alive") + event(data.encode(), name) + comment("again")) == expected
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r"])
+def test_a_name_or_a_comment_of_several_lines_is_not_written(text):
+    with pytest.raises(ValueError, match="line"):
+        event(b"{}", text)
+    with pytest.raises(ValueError, match="line"):
+        comment(text)
