@@ -144,7 +144,7 @@ class Capabilities:
             key is refused with 404 `operation_not_supported`. For each key the backend must have the ability that the
             contract names (`x-specserve-ability`). Beside top-level parameters these dotted features exist:
             ``messages.content.image_url``, ``.input_audio``, ``.file``; ``messages.tool`` (tool messages and
-            `tool_calls` of assistant messages).
+            `tool_calls` of assistant messages); ``stream_options.continuous_usage_stats``.
         context_length: Most tokens of prompt and answer together, or None if the backend cannot tell.
         max_output_tokens: Most tokens of an answer, where that is less than the context leaves; or None.
         embedding_dimensions: Length of the vectors, for a model that embeds.

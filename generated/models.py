@@ -19,6 +19,10 @@ class ChatCompletionStreamOptions(BaseModel):
     """
     Whether to send the usage of the whole request in one more chunk, without choices, before `[DONE]`.
     """
+    continuous_usage_stats: bool | None = None
+    """
+    Whether every chunk carries the usage so far, as in vLLM. Has an effect only with `include_usage`.
+    """
     include_obfuscation: bool | None = None
     """
     Whether to pad chunks with random text so that their sizes tell nothing. This server pads none unasked.
@@ -2126,7 +2130,7 @@ class CreateChatCompletionStreamResponse(BaseModel):
     """
     usage: CompletionUsage | None = None
     """
-    Only with `stream_options.include_usage`; null in all chunks but the last.
+    Only with `stream_options.include_usage`; null in all chunks but the last, except that with `stream_options.continuous_usage_stats` each chunk carries the usage so far.
     """
     moderation: ChatCompletionModeration | None = None
     """

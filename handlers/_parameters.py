@@ -35,18 +35,22 @@ def refuse_unsupported(
             ignore(name)
         elif not parameter.handled and not parameter.is_off(value):
             raise UnsupportedParameter(f"This model does not support '{name}'.", param=name)
-    _check_stream_options(body)
+    _check_stream_options(body, supported)
     for path, feature in _message_features(body.get("messages") or ()):
         if feature not in supported:
             raise UnsupportedParameter(f"This model does not support '{path}'.", param=path)
 
 
-def _check_stream_options(body: Mapping[str, Any]) -> None:
+def _check_stream_options(body: Mapping[str, Any], supported: frozenset[str]) -> None:
     options = body.get("stream_options")
     if options and not body.get("stream"):
         raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", param="stream_options")
     if options and options.get("include_obfuscation"):
         raise UnsupportedParameter("This server does not pad its streams.", param="stream_options.include_obfuscation")
+    if options and options.get("include_usage") and options.get("continuous_usage_stats"):
+        param = "stream_options.continuous_usage_stats"
+        if param not in supported:
+            raise UnsupportedParameter("This model tells the usage of a stream only at its end.", param=param)
 
 
 def _message_features(messages: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from specserve.backends.local.prompts.prompts import ChatPrompt
     from specserve.backends.local.tools.formats.base import ToolFormat
     from specserve.backends.local.tools.tools import Tools
+    from specserve.backends.local.wire.usage import StreamUsage
     from specserve.generated.models import (
         CreateChatCompletionRequest,
         CreateChatCompletionStreamResponse,
@@ -49,7 +50,18 @@ T = TypeVar("T")
 _SHORT = 4000
 """Characters that are rendered and tokenised on the event loop: a millisecond or two, less than a thread is worth."""
 
-_BOTH = frozenset({"max_tokens", "model", "n", "prompt", "stop", "stream", "stream_options"})
+_BOTH = frozenset(
+    {
+        "max_tokens",
+        "model",
+        "n",
+        "prompt",
+        "stop",
+        "stream",
+        "stream_options",
+        "stream_options.continuous_usage_stats",
+    }
+)
 _CHAT_ONLY = frozenset({"max_completion_tokens", "messages", "response_format", "tools", "top_logprobs"})
 _COMPLETION_ONLY = frozenset({"best_of", "echo"})
 
@@ -179,15 +191,15 @@ class LocalBackend(Backend, Chats, Completes):
             for chunk in await chunks_of_whole(generation, chunks):
                 yield chunk
             return
-        include_usage = _include_usage(asked)
-        stencils = self._chat_events[include_usage] if tools is None else None
-        events = Events(chunks, call, stencils, include_usage=include_usage)
+        wanted = _stream_usage(asked)
+        stencils = self._chat_events[wanted] if tools is None else None
+        events = Events(chunks, call, stencils, wanted, generation.usage().prompt_tokens)
         if planned.jobs[0].sampling.grammar is None:  # else the engine may still refuse the grammar
             yield ACCEPTED
         async with aclosing(generation.steps()) as steps:
             async for deltas in steps:
                 yield events.gained(deltas) if deltas else ACCEPTED
-        yield events.usage(generation.usage())
+        yield events.last(generation.usage())
 
     async def complete(
         self,
@@ -204,13 +216,13 @@ class LocalBackend(Backend, Chats, Completes):
             for chunk in await chunks_of_whole(generation, chunks):
                 yield chunk
             return
-        include_usage = _include_usage(asked)
-        events = Events(chunks, call, self._completion_events[include_usage], include_usage=include_usage)
+        wanted = _stream_usage(asked)
+        events = Events(chunks, call, self._completion_events[wanted], wanted, generation.usage().prompt_tokens)
         yield ACCEPTED
         async with aclosing(generation.steps()) as steps:
             async for deltas in steps:
                 yield events.gained(deltas) if deltas else ACCEPTED
-        yield events.usage(generation.usage())
+        yield events.last(generation.usage())
 
     async def _plan_chat(
         self, asked: dict[str, Any], tools: Tools | None, form: ToolFormat, ignore: Callable[[str], None]
@@ -319,8 +331,11 @@ class LocalBackend(Backend, Chats, Completes):
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _include_usage(asked: Mapping[str, Any]) -> bool:
-    return bool((asked["stream_options"] or {}).get("include_usage"))
+def _stream_usage(asked: Mapping[str, Any]) -> StreamUsage:
+    options = asked["stream_options"] or {}
+    if not options.get("include_usage"):
+        return "none"
+    return "each" if options.get("continuous_usage_stats") else "last"
 
 
 def listed(prompt: Any) -> list[str] | list[list[int]]:

@@ -22,8 +22,10 @@ _FEATURES = {
             "messages.content.image_url",
             "messages.content.input_audio",
             "messages.tool",
+            "stream_options.continuous_usage_stats",
         }
-    )
+    ),
+    "createCompletion": frozenset({"stream_options.continuous_usage_stats"}),
 }
 _LENGTHS = ("max_model_len", "context_length", "context_window")  # vLLM; OpenRouter; Groq
 

@@ -47,6 +47,7 @@ class Delta:
         scored: The tokens of that text, when asked for.
         finish_reason: Set once, on the choice's last delta.
         thought: New text of what the model thinks before it answers; comes before `text`.
+        completion_tokens: All tokens of the choice so far.
     """
 
     index: int
@@ -54,6 +55,7 @@ class Delta:
     scored: list[ScoredToken]
     finish_reason: Literal["stop", "length"] | None
     thought: str = ""
+    completion_tokens: int = 0
 
 
 class Answer:
@@ -137,7 +139,7 @@ class Answer:
         if output.finish_reason:
             text += self._detokenizer.flush()
             self.finished = True
-        return Delta(self.index, text, [], output.finish_reason)
+        return Delta(self.index, text, [], output.finish_reason, "", self.completion_tokens)
 
     def _add_each(self, output: TokenOutput) -> Delta:
         pieces: list[str] = []
@@ -165,7 +167,12 @@ class Answer:
         self._released += len(text)
         self.finished = finish_reason is not None
         return Delta(
-            self.index, text, self._take_scored(text) if self._waiting else [], finish_reason, "".join(thought)
+            self.index,
+            text,
+            self._take_scored(text) if self._waiting else [],
+            finish_reason,
+            "".join(thought),
+            self.completion_tokens,
         )
 
     def _take(self, output: TokenOutput, at: int, pieces: list[str]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Echoed:
+class EchoedPrompt:
     """A prompt that is to be repeated.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from specserve.backends.local.engine import RankedOutput, TokenOutput
 from specserve.backends.local.text.answer import Answer
 from specserve.backends.local.text.best_of import best
-from specserve.backends.local.text.echoed import Echoed
+from specserve.backends.local.text.echoed_prompt import EchoedPrompt
 from specserve.backends.local.text.usage import Usage
 from specserve.spec.errors import EngineFailure
 
@@ -71,7 +71,7 @@ class Generation:
     async def _run(self, at: int, job: Job) -> AsyncGenerator[list[Delta], None]:
         """The answers to one prompt."""
         answers = self._answers_to(at)
-        echoed = None if job.echoed is None else Echoed(job.echoed, job.prompt)
+        echoed = None if job.echoed is None else EchoedPrompt(job.echoed, job.prompt)
         if job.sampling.max_tokens == 0 and not job.sampling.rank_prompt:
             if echoed:
                 yield self._begun(echoed, answers)
@@ -104,7 +104,7 @@ class Generation:
                     return
         raise EngineFailure("The engine ended before the answer did.")
 
-    def _begun(self, echoed: Echoed, answers: list[Answer]) -> list[Delta]:
+    def _begun(self, echoed: EchoedPrompt, answers: list[Answer]) -> list[Delta]:
         """The echo of the prompt, at the beginning of each answer to it."""
         return [echoed.delta(answer.index, self._engine.tokenizer, self._plan.alternatives) for answer in answers]
 
