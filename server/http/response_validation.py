@@ -53,7 +53,7 @@ class ResponseValidation:
                 return
             body: bytes = message.get("body", b"")
             if streams:
-                for event in events.feed(body):
+                for event in [*events.feed(body)]:  # all of them first: a check that fails must leave none half read
                     if event.data != DONE_DATA:
                         _check(validator, event.data)
             else:
