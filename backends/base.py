@@ -100,6 +100,15 @@ class ModelSettings:
     entry: str = ""
     workers: WorkerSettings = WorkerSettings()
 
+    @property
+    def pass_through(self) -> frozenset[str]:
+        """Names of request parameters outside the contract that the model takes: the option of that name.
+
+        Only a backend that knows the option gets so far; any other refuses it as unknown.
+        """
+        names = self.options.get("pass_through", ())
+        return frozenset(names) if isinstance(names, list | tuple) else frozenset()
+
 
 NumberFormat = Literal["f32", "bf16", "f16", "u8"]
 
@@ -171,6 +180,7 @@ class Call:
         created: Unix time in seconds.
         body: The request as JSON, as it passed validation, for a backend that hands it on. Must not be changed.
         body_bytes: How large the request was: what goes through all of a large one belongs off the event loop.
+        passed_through: The parameters outside the contract that the model takes; see `ModelSettings.pass_through`.
         ignore: Is told what of the request has no effect on this model, by its place, such as ``messages[0].name``; in
             time if that is before the first chunk. The response names it.
     """
@@ -179,6 +189,7 @@ class Call:
     created: int
     body: Mapping[str, Any] | None = None
     body_bytes: int = 0
+    passed_through: Mapping[str, Any] = field(default_factory=dict)
     ignore: Callable[[str], None] = _ignore_nothing
 
 

@@ -72,6 +72,13 @@ class Registry:
         """The model a request names; see `Catalogue.get`."""
         return self._catalogue.get(name)
 
+    def pass_through(self, name: object) -> frozenset[str]:
+        """The parameters outside the contract that the model which a request names takes; none if there is no such."""
+        try:
+            return self._catalogue.get(name).settings.pass_through if isinstance(name, str) else frozenset()
+        except ModelNotFound:
+            return frozenset()
+
     def prepare(self) -> None:
         """Let the backends begin what takes long, while the rest of the server is put together."""
         for model in _loaded_at_start(self):

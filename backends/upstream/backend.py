@@ -242,4 +242,5 @@ def _check_tool_choice(body: Mapping[str, Any]) -> None:
 
 def _body(request: BaseModel, call: Call) -> dict[str, Any]:
     """The request as the client wrote it; a copy, to be changed at its top level."""
-    return dict(call.body if call.body is not None else request.model_dump(mode="json", exclude_unset=True))
+    body = call.body if call.body is not None else request.model_dump(mode="json", exclude_unset=True)
+    return {**call.passed_through, **body}

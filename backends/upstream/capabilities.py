@@ -62,6 +62,9 @@ def check_names(options: UpstreamOptions) -> None:
         for name in getattr(options, option):
             if name not in known:
                 raise BackendLoadError(f"option {option!r}: there is no parameter {name!r}")
+    for name in options.pass_through:
+        if name in known:
+            raise BackendLoadError(f"option 'pass_through': {name!r} is a parameter of the contract")
 
 
 @cache

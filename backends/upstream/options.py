@@ -65,6 +65,11 @@ class UpstreamOptions(Options):
     rename: dict[str, str] = Field(
         default={}, description="Parameters that the upstream knows by another name: ours -> its."
     )
+    pass_through: list[str] = Field(
+        default=[],
+        description="Request parameters outside the contract, such as `chat_template_kwargs`, that clients can send to "
+        "this model: they go to the upstream as they are.",
+    )
     stream_usage: bool = Field(
         default=True,
         description="Whether the upstream takes `stream_options.include_usage`. If not, clients cannot ask for it.",

@@ -59,5 +59,6 @@ def new_call(request: Request, prefix: str) -> Call:
         created=int(time.time()),
         body=state["body"],
         body_bytes=state["body_bytes"],
+        passed_through=state["passed_through"],
         ignore=state["ignored"].add,
     )

@@ -5,6 +5,7 @@ A Connexion middleware that takes the place of its own, which builds a new Pytho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,18 +33,37 @@ class _Body:
         self._settled = Draft202012Validator(to_json_schema(document, schema, settled=True))
         self._reader = compile_reader(document, schema)
 
-    def read(self, raw: bytes | bytearray, ignored: Ignored, *, drop_unknown: bool) -> Any:
+    def read(
+        self,
+        raw: bytes | bytearray,
+        ignored: Ignored,
+        *,
+        drop_unknown: bool,
+        pass_through: Callable[[object], frozenset[str]],
+    ) -> tuple[Any, dict[str, Any]]:
         """Parse and validate, and bring into the form in which it is handed on.
+
+        Args:
+            raw: The bytes.
+            ignored: Takes the names of what is dropped.
+            drop_unknown: Whether unknown keys are dropped.
+            pass_through: Gives the names outside the contract that the model of that name takes.
+
+        Returns:
+            The body, and what of it is outside the contract and taken all the same.
 
         Raises:
             InvalidRequest: It breaks the contract.
         """
         body = parse_json(raw)
+        passed = {}
+        if isinstance(body, dict) and (names := pass_through(body.get("model"))):
+            passed = {name: body.pop(name) for name in names & body.keys()}
         # The usual body is in that form already, and a validator says so faster than we could. It keeps the interpreter
         # to itself meanwhile, so that a large body goes the other way.
         if len(raw) <= LARGE_BODY_BYTES and self._settled.is_valid(body):
-            return body
-        return self._reader.read(body, Reading(ignored, drop_unknown))
+            return body, passed
+        return self._reader.read(body, Reading(ignored, drop_unknown)), passed
 
 
 class RequestValidation:
@@ -72,16 +92,17 @@ class RequestValidation:
         bodies: BodiesInFlight = state["bodies_in_flight"]
         off_loop: OffLoop = state["off_loop"]
         ignored = state["ignored"] = Ignored()
-        state["body"], state["body_bytes"] = None, 0
+        state["body"], state["body_bytes"], state["passed_through"] = None, 0, {}
         with bodies.room() as room:
             check_headers(scope)
             raw = await read_body(scope, receive, state["max_body_bytes"], room, off_loop)
             if raw:
                 drop_unknown: bool = state["ignore_unknown_parameters"]
-                read = partial(self._body.read, raw, ignored, drop_unknown=drop_unknown)
+                takes: Callable[[object], frozenset[str]] = state["registry"].pass_through
+                read = partial(self._body.read, raw, ignored, drop_unknown=drop_unknown, pass_through=takes)
                 size = state["body_bytes"] = len(raw)
                 del raw
-                state["body"] = await off_loop(read, size)
+                state["body"], state["passed_through"] = await off_loop(read, size)
                 if ignored and drop_unknown:
                     self._log.warning("ignored unknown parameters", parameters=str(ignored))
             elif self._body.required:

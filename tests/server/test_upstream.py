@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 from servers import running
-from stand_in import reply, standing_in
+from stand_in import plain, reply, standing_in
 
 HELLO = [{"role": "user", "content": "hello, world"}]
 
@@ -211,3 +211,20 @@ def test_the_relayed_echo_is_as_conformant_as_echo(relay_server, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "results.json").read_text())["verdicts"]["strict"] == "conformant"
+
+
+def test_parameters_that_are_passed_through_go_to_the_upstream_and_no_others(tmp_path):
+    async def run():
+        async with standing_in(reply(plain())) as seen:
+            path = tmp_path / "passing.toml"
+            config(path, seen.url, pass_through=["chat_template_kwargs", "guided_regex"])
+            with running("--config", str(path)) as server, server.client() as client:
+                body = {"model": "relayed", "messages": HELLO, "chat_template_kwargs": {"enable_thinking": False}}
+                first = await asyncio.to_thread(client.post, "/v1/chat/completions", json={**body, "guided_regex": 0.1})
+                other = await asyncio.to_thread(client.post, "/v1/chat/completions", json={**body, "min_q": 0.1})
+                return first, other, [one.body for one in seen.requests]
+
+    first, other, (sent,) = asyncio.run(run())
+    assert first.status_code == 200, first.text
+    assert (sent["chat_template_kwargs"], sent["guided_regex"]) == ({"enable_thinking": False}, 0.1)
+    assert (other.status_code, other.json()["error"]["param"]) == (400, "min_q")

@@ -218,3 +218,12 @@ def test_before_the_start_and_after_the_end_the_model_is_not_there():
 
 def test_the_kinds_of_repairs_are_words():
     assert all(kind == kind.lower() and "_" not in kind for kind in REPAIRS)
+
+
+def test_a_parameter_of_the_contract_needs_no_passing_through():
+    with pytest.raises(BackendLoadError, match="'temperature' is a parameter of the contract"):
+        Upstream(
+            ModelSettings(
+                id="x", backend="upstream", source="http://127.0.0.1:9/v1", options={"pass_through": ["temperature"]}
+            )
+        )
