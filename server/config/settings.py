@@ -52,6 +52,10 @@ class Settings(BaseModel):
     Those marked as live take effect when the configuration is read again; the others wait for the next start.
 
     Made by hand, as in tests, they read nothing: `specserve.config.sources.load` does, from file, environment, flags.
+
+    Each field says in `json_schema_extra` under which heading it is described (`group`), and whether SIGHUP gives a
+    new value effect (`live`); without that it takes effect at the next start, and the log says so. What is live must
+    be part of `served_models` or `bounds`, which is all that a running server reads again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

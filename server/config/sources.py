@@ -139,8 +139,17 @@ def default_text(name: str) -> str:
 
 def group_of(name: str) -> str:
     """The heading under which a setting stands in help and documentation."""
+    return str(_extra(name).get("group", ""))
+
+
+def is_live(name: str) -> bool:
+    """Whether SIGHUP gives a new value of a setting effect."""
+    return bool(_extra(name).get("live", False))
+
+
+def _extra(name: str) -> Mapping[str, object]:
     extra = Settings.model_fields[name].json_schema_extra
-    return str(extra["group"]) if isinstance(extra, dict) else ""
+    return extra if isinstance(extra, dict) else {}
 
 
 def _from_flags(flags: Mapping[str, Any]) -> _Given:

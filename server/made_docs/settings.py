@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specserve.config.settings import Settings
-from specserve.config.sources import default_text, flag_name, group_of, is_list, variable_name
+from specserve.config.sources import default_text, flag_name, group_of, is_list, is_live, variable_name
 from specserve.spec.made_docs import command
 
 _BEGIN = "<!-- settings: made by `python -m specserve.made_docs.settings`, do not edit -->\n"
@@ -22,6 +22,7 @@ def table() -> str:
 def _row(name: str) -> str:
     default = default_text(name)
     note = " May be repeated." if is_list(name) else ""
+    note += " SIGHUP gives a new value effect." if is_live(name) else ""
     cells = (
         f"`{name}`",
         f"`{flag_name(name)}`",

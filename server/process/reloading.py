@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from specserve.config.settings import Settings
-from specserve.config.sources import SettingsError
-from specserve.models.reconfigure import Changes
+from specserve.config.sources import SettingsError, is_live
+from specserve.models.registry import Changes
 
 Reload = Callable[[], Awaitable[tuple[Settings, Changes]]]
 """Reads the settings again and gives the models among them effect; or raises `SettingsError`, and nothing changes."""
@@ -39,14 +39,9 @@ class Reloader:
             self._log.error("the configuration could not be read; nothing has changed", exc_info=error)
             return
         self._log.info("the configuration was read again", **vars(changes))
-        late = [name for name in Settings.model_fields if not _is_live(name) and self._differs(settings, name)]
+        late = [name for name in Settings.model_fields if not is_live(name) and self._differs(settings, name)]
         if late:
             self._log.warning("some settings take effect at the next start only", settings=late)
 
     def _differs(self, settings: Settings, name: str) -> bool:
         return bool(getattr(settings, name) != getattr(self._settings, name))
-
-
-def _is_live(name: str) -> bool:
-    extra = Settings.model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("live"))
