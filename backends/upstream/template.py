@@ -2,7 +2,8 @@
 
 Nearly all chunks of a stream are the same bytes around another piece of text. Once such a chunk was parsed, mended and
 validated, another with the same bytes around its text needs none of that: whatever stands inside that one string, the
-rest is what was found good. So only the string is checked.
+rest is what was found good. So only the string is checked. That takes 0.4 ms of processor for a stream of 66 chunks
+instead of 1.2 ms, of the 3 ms that relaying it takes in all: `benchmarks/gateway.py` would notice its removal.
 """
 
 from __future__ import annotations
