@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -143,9 +144,14 @@ class _Stamp:
 def _is_news(record: logging.LogRecord) -> bool:
     """Leave out what uvicorn says of things that are told better elsewhere.
 
-    That is a start that failed.
+    These are the traceback of a lifespan that was ended on purpose, and that the start failed.
     """
-    return record.name != "uvicorn.error" or not str(record.msg).startswith("Application startup failed")
+    if record.name != "uvicorn.error":
+        return True
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and not str(record.msg).startswith(
+        "Application startup failed"
+    )
 
 
 def log_state(model: str, state: str, error: Exception | None, **facts: object) -> None:
