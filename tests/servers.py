@@ -36,7 +36,7 @@ class Server:
 
 
 @contextmanager
-def running(*arguments, environ=None, ready_within=240):
+def running(*arguments, environ=None, ready_within=240, cwd=None):
     """Start a server on a free port, wait until it says where it listens, end it by its process id."""
     clean = {
         name: value
@@ -49,6 +49,7 @@ def running(*arguments, environ=None, ready_within=240):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        cwd=cwd,
         env={**clean, **(environ or {})},
     )
     output, ready, found = [], threading.Event(), []

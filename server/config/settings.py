@@ -54,8 +54,7 @@ class Settings(BaseModel):
     Made by hand, as in tests, they read nothing: `specserve.config.sources.load` does, from file, environment, flags.
 
     Each field says in `json_schema_extra` under which heading it is described (`group`), and whether SIGHUP gives a
-    new value effect (`live`); without that it takes effect at the next start, and the log says so. What is live must
-    be part of `served_models` or `bounds`, which is all that a running server reads again.
+    new value effect (`live`). What is live is part of `served_models` or `bounds`: a running server reads those again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
