@@ -110,8 +110,10 @@ class LoadBudget:
 
     def _lack(self, model: ServedModel) -> str:
         """What there is too little of for one more model, in words; empty if there is room."""
-        others = [other for other in self._models() if other.in_budget and other is not model]
         bounds = self.bounds
+        if not bounds.max_loaded and not bounds.max_memory_mb:
+            return ""  # a list of 20,000 models is not gone through for each of them
+        others = [other for other in self._models() if other.in_budget and other is not model]
         if bounds.max_loaded and len(others) >= bounds.max_loaded:
             return f"'max_loaded_models' is {bounds.max_loaded}, and as many models are loaded"
         if bounds.max_memory_mb:
