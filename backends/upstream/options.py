@@ -36,7 +36,7 @@ HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$")]
 
 
 class UpstreamOptions(Options):
-    """What an upstream model can be told."""
+    """The options of an upstream model."""
 
     base_urls: list[str] = Field(
         default=[], description="Addresses of more servers of this model, such as `http://10.0.0.2:8000/v1`."

@@ -1,4 +1,4 @@
-"""The short way of a chunk that is like one before it but for its text.
+"""The short way of a chunk that differs from one before it only in its text.
 
 Nearly all chunks of a stream are the same bytes around another piece of text. Once such a chunk was parsed, mended and
 validated, another with the same bytes around its text needs none of that: whatever stands inside that one string, the

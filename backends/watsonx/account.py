@@ -18,7 +18,7 @@ from specserve.backends.watsonx.tokens import Token, Tokens
 from specserve.spec.errors import APIError, BadGateway, UpstreamBreach, UpstreamRefused, UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from specserve.backends.watsonx.place import Place
+    from specserve.backends.watsonx.service_access import ServiceAccess
 
 _GRANT = "urn:ibm:params:oauth:grant-type:apikey"
 _LARGEST_ANSWER = 256 * 1024  # bytes
@@ -35,20 +35,20 @@ _accounts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, SecretSt
 class Account:
     """The tokens of one key. Get it with `join`, give it back with `leave`."""
 
-    def __init__(self, place: Place) -> None:
-        self._url = place.token_url
-        self._api_key = place.api_key
+    def __init__(self, access: ServiceAccess) -> None:
+        self._url = access.token_url
+        self._api_key = access.api_key
         self._connections = Connections(headers={}, connect_timeout=_CONNECT_WITHIN)
         self._users = 0
         self.tokens = Tokens(self._fetch)
 
     @classmethod
-    def join(cls, place: Place) -> Account:
-        """The account of a place's key, made by the first who asks."""
+    def join(cls, access: ServiceAccess) -> Account:
+        """The account of an access's key, made for the first model that needs it."""
         accounts = _accounts.setdefault(asyncio.get_running_loop(), {})
-        account = accounts.get((place.token_url, place.api_key))
+        account = accounts.get((access.token_url, access.api_key))
         if account is None:
-            account = accounts[place.token_url, place.api_key] = cls(place)
+            account = accounts[access.token_url, access.api_key] = cls(access)
         account._users += 1
         return account
 

@@ -19,7 +19,7 @@ from specserve.backends.watsonx import chat, completions, embeddings, specs
 from specserve.backends.watsonx.chat_answer import ChatAnswer
 from specserve.backends.watsonx.listing import read_list, recent_list
 from specserve.backends.watsonx.options import WatsonxOptions
-from specserve.backends.watsonx.place import find_place
+from specserve.backends.watsonx.service_access import find_access
 from specserve.backends.watsonx.usage import make_usage
 from specserve.spec.errors import APIError, BackendLoadError, Unavailable, UpstreamBreach
 
@@ -61,7 +61,7 @@ class Watsonx(Backend, Chats, Completes, Embeds):
             raise BackendLoadError("name the model as IBM does, such as 'watsonx:ibm/granite-3-3-8b-instruct'")
         check_pattern(settings, settings.source, key=("source",))
         self._options = parse_options(WatsonxOptions, settings.options)
-        self._place = find_place(self._options, os.environ)
+        self._access = find_access(self._options, os.environ)
         self._account: Account | None = None
         self._client: Client | None = None
         self._spec: ModelSpec | None = None
@@ -71,7 +71,7 @@ class Watsonx(Backend, Chats, Completes, Embeds):
         """Find the model in IBM's list and fetch a token."""
         account, client = self._connect()
         try:
-            resources = await recent_list(client, self._place)
+            resources = await recent_list(client, self._access)
             self._spec = specs.find_spec(self.settings.source, resources, _today())
             await account.tokens.get()
         except APIError as error:
@@ -82,10 +82,10 @@ class Watsonx(Backend, Chats, Completes, Embeds):
             )
 
     async def expand(self) -> Sequence[ModelSettings]:
-        """The models of IBM's list that the source stands for, but for those that could not be started."""
+        """The models of IBM's list that the source stands for, except those that could not be started."""
         _, client = self._connect()
         try:
-            usable = specs.usable_specs(await read_list(client, self._place), _today())
+            usable = specs.usable_specs(await read_list(client, self._access), _today())
         except APIError as error:
             raise BackendLoadError(error.message) from None
         found = [(spec, matched(self.settings.source, spec.id)) for spec in usable]
@@ -107,8 +107,8 @@ class Watsonx(Backend, Chats, Completes, Embeds):
         from specserve.backends.watsonx.account import Account
         from specserve.backends.watsonx.client import Client
 
-        self._account = Account.join(self._place)
-        self._client = Client(self._place, self._options, self._account.tokens)
+        self._account = Account.join(self._access)
+        self._client = Client(self._access, self._options, self._account.tokens)
         return self._account, self._client
 
     async def stop(self) -> None:
@@ -218,7 +218,7 @@ class Watsonx(Backend, Chats, Completes, Embeds):
                     yield event
 
     def _addressed(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {"model_id": self.settings.source, **self._place.container, **body}
+        return {"model_id": self.settings.source, **self._access.container, **body}
 
     @asynccontextmanager
     async def _at_work(self) -> AsyncIterator[Client]:

@@ -41,7 +41,7 @@ _EFFORTS = ("low", "medium", "high")
 
 
 def chat_body(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``/ml/v1/text/chat`` takes, but for the model and who pays.
+    """What ``/ml/v1/text/chat`` takes, except the model and the project or space.
 
     Args:
         asked: The parameters that the client sent, as JSON.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from specserve.backends.http.connections import Reply
     from specserve.backends.watsonx.options import WatsonxOptions
-    from specserve.backends.watsonx.place import Place
+    from specserve.backends.watsonx.service_access import ServiceAccess
     from specserve.backends.watsonx.tokens import Token, Tokens
 
 _TRIED_AGAIN = frozenset({429, 503})
@@ -38,7 +38,7 @@ _MOST_TOKENS = 4  # that one request tries after its first: on a busy machine a 
 
 @dataclass(frozen=True)
 class _Request:
-    """What is sent, but for the token; only what has a body needs one."""
+    """What is sent, except the token, which only a request with a body needs."""
 
     method: str
     path: str
@@ -67,13 +67,13 @@ class Client:
     """The connections of one model. Lives on one event loop; open it there.
 
     Args:
-        place: Where to.
+        access: Where to, and for whom.
         options: Timeouts and retries.
         tokens: Shared with other models of the same key.
     """
 
-    def __init__(self, place: Place, options: WatsonxOptions, tokens: Tokens) -> None:
-        self._place = place
+    def __init__(self, access: ServiceAccess, options: WatsonxOptions, tokens: Tokens) -> None:
+        self._access = access
         self._tokens = tokens
         self._max_retries = options.max_retries
         self._closed = False
@@ -96,7 +96,7 @@ class Client:
             APIError: It could not be read.
         """
         resources: list[Any] = []
-        query = {"limit": "200", "version": self._place.version}
+        query = {"limit": "200", "version": self._access.version}
         for _ in range(_MOST_PAGES):
             async with self._opened(_Request("GET", "/ml/v1/foundation_model_specs", query)) as response:
                 page = await self._read_object(response)
@@ -149,7 +149,7 @@ class Client:
                             yield _object(event.data)
 
     def _request(self, path: str, body: Mapping[str, Any], accept: str = "application/json") -> _Request:
-        version = {"version": self._place.version}
+        version = {"version": self._access.version}
         return _Request("POST", f"/ml/v1/text/{path}", version, json.dumps(body).encode(), accept)
 
     @asynccontextmanager
@@ -187,7 +187,7 @@ class Client:
         try:
             reply = await self._connections.request(
                 request.method,
-                self._place.url + request.path,
+                self._access.url + request.path,
                 within=self._idle_timeout,
                 total=self._total_timeout,
                 params=request.query,

@@ -64,7 +64,7 @@ def prompts(asked: Mapping[str, Any]) -> list[str]:
 
 
 def generation_body(asked: Mapping[str, Any], prompt: str, most_tokens: int | None) -> dict[str, Any]:
-    """What ``/ml/v1/text/generation`` takes, but for the model and who pays.
+    """What ``/ml/v1/text/generation`` takes, except the model and the project or space.
 
     Args:
         asked: The parameters that the client sent, as JSON.

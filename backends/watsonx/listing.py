@@ -9,27 +9,27 @@ from specserve.backends.http.kept import Kept
 
 if TYPE_CHECKING:
     from specserve.backends.watsonx.client import Client
-    from specserve.backends.watsonx.place import Place
+    from specserve.backends.watsonx.service_access import ServiceAccess
 
 # For the models that a list has brought in, which start right after. By where the list comes from.
 _lists = Kept[Sequence[Any]](60.0)
 
 
-async def read_list(client: Client, place: Place) -> Sequence[Any]:
+async def read_list(client: Client, access: ServiceAccess) -> Sequence[Any]:
     """Ask for the list, and keep it for a moment.
 
     Raises:
         APIError: It could not be read.
     """
     resources = await client.list_models()
-    _lists.put((place.url, place.version), resources)
+    _lists.put((access.url, access.version), resources)
     return resources
 
 
-async def recent_list(client: Client, place: Place) -> Sequence[Any]:
+async def recent_list(client: Client, access: ServiceAccess) -> Sequence[Any]:
     """The list that was kept; or else the list of now, which is not kept.
 
     Raises:
         APIError: It could not be read.
     """
-    return _lists.get((place.url, place.version)) or await client.list_models()
+    return _lists.get((access.url, access.version)) or await client.list_models()

@@ -73,7 +73,7 @@ def completion_logprobs(tokens: Sequence[Mapping[str, Any]], text: str, start: i
 
 
 def _top(token: Mapping[str, Any]) -> dict[str, float] | None:
-    """The likeliest tokens, the chosen one among them; None where nothing was told, as for a prompt's first token."""
+    """The likeliest tokens, the chosen one among them; None where nothing is known, as for a prompt's first token."""
     if _known(token.get("logprob")) is None:
         return None
     top = {_spelled(other): _finite(other.get("logprob")) for other in token.get("top_tokens") or ()}

@@ -10,7 +10,7 @@ from specserve.backends.options import Options
 
 
 class WatsonxOptions(Options):
-    """What a watsonx model can be told. What is empty comes from the environment, see `place.py`."""
+    """The options of a watsonx model. What is empty comes from the environment, see `service_access.py`."""
 
     region: Annotated[
         str,

@@ -172,8 +172,8 @@ def test_what_fails_for_another_reason_is_not_repeated(cloud):
 def test_a_service_that_cannot_be_reached(cloud):
     async def go():
         async with model(cloud, max_retries=1) as backend:
-            backend._client._place = type(backend._place)(
-                "http://127.0.0.1:9", "", backend._place.api_key, {}, "2025-02-06"
+            backend._client._access = type(backend._access)(
+                "http://127.0.0.1:9", "", backend._access.api_key, {}, "2025-02-06"
             )
             with pytest.raises(UpstreamUnreachable) as caught:
                 await chat(backend)

@@ -1,15 +1,13 @@
 """What becomes of a request and of an answer, where IBM's API and OpenAI's differ."""
 
-import asyncio
-
 import pytest
 from watsonx_cloud import CHAT, EMBED, LANGUAGE, VISION
 from watsonx_cloud.app import Fault
 from watsonx_models import ask, chat, complete, embed
 
+from specserve.backends.http.sse import Events
 from specserve.backends.watsonx.chat import chat_body
 from specserve.backends.watsonx.completions import generation_body
-from specserve.backends.watsonx.events import events
 from specserve.backends.watsonx.logprobs import completion_logprobs
 from specserve.spec.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter, UnsupportedValue
 
@@ -218,11 +216,7 @@ def test_events_are_read_however_they_come(size):
         b"data:a\n\nevent: error\ndata: b\n\nevent: close\n\rdata: c\r\rdata: cut"
     )
 
-    async def chunks():
-        for at in range(0, len(stream), size):
-            yield stream[at : at + size]
-
-    async def read():
-        return [(event.name, event.data) async for event in events(chunks())]
-
-    assert asyncio.run(read()) == [("message", b"{\n}"), ("message", b"a"), ("error", b"b"), ("message", b"c")]
+    events = Events(1000)
+    read = [one for at in range(0, len(stream), size) for one in events.feed(stream[at : at + size])]
+    found = [(event.name, event.data) for event in read if event.name != "comment"]
+    assert found == [("message", b"{\n}"), ("message", b"a"), ("error", b"b"), ("message", b"c")]

@@ -208,12 +208,12 @@ def test_one_call_at_most_where_the_client_wants_no_more(client, stream):
 
 
 def test_structured_output(client, cloud):
-    class Place(BaseModel):
+    class ServiceAccess(BaseModel):
         city: str
         geese: int
 
-    answer = client.chat.completions.parse(model=CHAT, messages=said("Where are you?"), response_format=Place)
-    assert answer.choices[0].message.parsed == Place(city="Paris", geese=7)
+    answer = client.chat.completions.parse(model=CHAT, messages=said("Where are you?"), response_format=ServiceAccess)
+    assert answer.choices[0].message.parsed == ServiceAccess(city="Paris", geese=7)
     form = cloud.asked[-1][1]["response_format"]
     assert form["type"] == "json_schema"
     assert set(form["json_schema"]) == {"name", "schema", "strict"}

@@ -10,14 +10,14 @@ from watsonx_models import chat, model, settings
 
 from specserve.backends.watsonx import open_model
 from specserve.backends.watsonx.options import WatsonxOptions
-from specserve.backends.watsonx.place import find_place
+from specserve.backends.watsonx.service_access import find_access
 from specserve.spec.errors import BackendLoadError
 
 ENVIRON = {"WATSONX_IAM_APIKEY": "k", "WATSONX_PROJECT_ID": "p", "WATSONX_REGION": "eu-de"}
 
 
 def place(environ=None, **options):
-    return find_place(WatsonxOptions(**options), ENVIRON | (environ or {}))
+    return find_access(WatsonxOptions(**options), ENVIRON | (environ or {}))
 
 
 def refusal(environ=None, **options):

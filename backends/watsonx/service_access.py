@@ -26,7 +26,7 @@ _TOKENS = "/identity/token"
 
 
 @dataclass(frozen=True)
-class Place:
+class ServiceAccess:
     """Where a model is and who pays for it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Place:
     version: str
 
 
-def find_place(options: WatsonxOptions, environ: Mapping[str, str]) -> Place:
+def find_access(options: WatsonxOptions, environ: Mapping[str, str]) -> ServiceAccess:
     """Bring options and environment together. An option goes before its variable; an empty variable counts as absent.
 
     Raises:
@@ -59,7 +59,9 @@ def find_place(options: WatsonxOptions, environ: Mapping[str, str]) -> Place:
         dt.date.fromisoformat(version)
     except ValueError:
         raise BackendLoadError("option 'version', or WATSONX_VERSION, is a date: YYYY-MM-DD") from None
-    return Place(_service(options, environ), token_url, SecretStr(api_key), _container(options, environ), version)
+    return ServiceAccess(
+        _service(options, environ), token_url, SecretStr(api_key), _container(options, environ), version
+    )
 
 
 def _service(options: WatsonxOptions, environ: Mapping[str, str]) -> str:
