@@ -10,10 +10,8 @@ import asyncio
 import errno
 import math
 import os
-import select
 import signal
 import socket
-import threading
 from types import FrameType
 from typing import Any
 
@@ -26,11 +24,13 @@ from specserve.http.connections import ConnectionLimits, Connections
 from specserve.http.protocol import HTTPConnection, Site
 from specserve.http.request_head import HeadLimits
 from specserve.process import announcement, listening
+from specserve.process.last_exit import leave, leave_after
 from specserve.process.reloading import Reloader
-from specserve.telemetry import logs
 
 # After the grace period: for telling cut-off clients, and for leaving a start that was interrupted.
 _LAST_WORDS_SECONDS = 2
+# For threads to end when all else has ended.
+_THREADS_SECONDS = 1
 # For every response: a browser shall not guess what an answer is.
 _DEFAULT_HEADERS = [("x-content-type-options", "nosniff")]
 
@@ -113,6 +113,8 @@ class Server(uvicorn.Server):
         if self._reloader is not None and hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await super().serve(sockets)
+        if self.should_exit:
+            leave_after(_THREADS_SECONDS, 0, "ended, although a thread still ran")
 
     def _reload(self) -> None:
         if self._reloader is not None and self.started and not self.should_exit:
@@ -159,23 +161,15 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; at the second signal, end."""
+        at_once = f"stopped at once by {signal.Signals(sig).name}"
         if self.should_exit:
-            _leave(sig)
+            leave(128 + sig, at_once)
         self.should_exit = True
         if not self.started and self._serving is not None:
             self.interrupted = 128 + sig
             self._serving.get_loop().call_soon_threadsafe(self._serving.cancel)
             # A thread that is loading a model cannot be cancelled, and would be waited for.
-            leave = threading.Timer(_LAST_WORDS_SECONDS, _leave, [sig])
-            leave.daemon = True
-            leave.start()
-
-
-def _leave(sig: int) -> None:
-    """End the process now, threads and all."""
-    logs.finish()
-    poller = select.poll()
-    poller.register(2, select.POLLOUT)
-    if any(events & select.POLLOUT for _, events in poller.poll(0)):  # else it would wait for whoever reads it
-        os.write(2, f"specserve: stopped at once by {signal.Signals(sig).name}\n".encode())
-    os._exit(128 + sig)
+            leave_after(_LAST_WORDS_SECONDS, 128 + sig, at_once)
+        else:
+            seconds = self._settings.shutdown_grace_seconds + _LAST_WORDS_SECONDS + _THREADS_SECONDS
+            leave_after(seconds, 0, "ended, although something still ran after the grace period")

@@ -149,7 +149,7 @@ class Supervisor:
             self._worker = worker
             self._set_outage(None)
             self._end_renewal()
-            _log.info("%s runs again, as process %d", self._name, worker.pid)
+            _log.warning("%s runs again, as process %d", self._name, worker.pid)
 
     async def _until_lost(self, worker: WorkerProcess) -> str:
         """Take what a process reports, until it is lost or to be replaced; why, if that is known."""

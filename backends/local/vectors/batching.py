@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from specserve.spec.errors import Unavailable
+from specserve.spec.errors import EngineFailure, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -112,15 +112,22 @@ class Batcher:
             yield take_batch(self._queue, self._most_tokens)
 
     async def _run_all(self) -> None:
-        for batch in self._batches():
-            self._running = [work for work, _ in batch]
-            try:
-                vectors = await self._run([(work.rows[place], work.form) for work, place in batch])
-            except Exception as error:  # noqa: BLE001 - it is raised where the requests wait
-                for work in self._running:
-                    work.fail(error)
-            else:
-                for (work, place), vector in zip(batch, vectors, strict=True):
-                    work.found(place, vector)
-        self._running = []
-        self._task = None
+        try:
+            for batch in self._batches():
+                self._running = [work for work, _ in batch]
+                try:
+                    vectors = await self._run([(work.rows[place], work.form) for work, place in batch])
+                    found = list(zip(batch, vectors, strict=True))
+                except Exception as error:  # noqa: BLE001 - it is raised where the requests wait
+                    for work in self._running:
+                        work.fail(error)
+                else:
+                    for (work, place), vector in found:
+                        work.found(place, vector)
+        finally:
+            # Whatever ended this, no request waits for ever, and the next one begins anew.
+            for work in (*self._queue, *self._running):
+                work.fail(EngineFailure("The engine broke while it worked on this request."))
+            self._queue.clear()
+            self._running = []
+            self._task = None
