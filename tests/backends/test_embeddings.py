@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from specserve.backends.base import Activity, ModelSettings
-from specserve.backends.local.vectors.batching import Work, take_batch
+from specserve.backends.local.vectors.batching import Batcher, Work, take_batch
 from specserve.backends.openvino import bert
 from specserve.backends.openvino.embeddings import OpenVINOEmbeddings
 from specserve.backends.weights import cache as weights
@@ -390,3 +390,19 @@ def test_half_a_surrogate_pair_is_refused_by_name(embedder: Embedder, given: obj
     with pytest.raises(InvalidRequest) as caught:
         embedder.runner.run(embedder.backend.embed(request))
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("answer", [[], ["one", "too", "many"]], ids=["too few", "too many"])
+def test_a_batch_with_the_wrong_number_of_vectors_fails_its_request_and_not_the_next(answer: list[str]) -> None:
+    async def go() -> list[str]:
+        answers = [answer, ["right"]]
+
+        async def run(_rows: object) -> list[Any]:
+            return answers.pop(0)
+
+        batcher = Batcher(run, 100)
+        with pytest.raises(ValueError, match="zip"):
+            await batcher.vectors([[1]], "float")
+        return await batcher.vectors([[1]], "float")  # type: ignore[return-value]
+
+    assert asyncio.run(asyncio.wait_for(go(), 30)) == ["right"]

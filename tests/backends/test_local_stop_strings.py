@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import Script, ask, out
 
 from specserve.backends.local.text.stop_strings import StopStrings
 
@@ -81,3 +82,18 @@ def test_no_more_is_held_than_the_longest_possible_beginning(text: str, stops: l
     if not finder.found:
         starts = [at for at in range(len(text) + 1) if any(stop.startswith(text[at:]) for stop in stops)]
         assert len(out) == min(starts)
+
+
+def test_a_stop_string_that_begins_before_min_tokens_ends_nothing() -> None:
+    text = "a STOP b STOP c"
+    script = Script(lambda _: [[out(letter)] for letter in text[:-1]] + [[out(text[-1], "length")]])
+
+    def said(min_tokens: int) -> tuple[str, str]:
+        chunks = ask(script, stop=["STOP"], max_tokens=len(text), min_tokens=min_tokens)
+        choices = [choice for chunk in chunks for choice in chunk["choices"]]
+        return "".join(choice["delta"].get("content") or "" for choice in choices), choices[-1]["finish_reason"]
+
+    assert said(0) == ("a ", "stop")
+    assert said(3) == ("a ", "stop")
+    assert said(4) == ("a STOP b ", "stop")
+    assert said(11) == (text, "length")

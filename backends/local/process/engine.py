@@ -268,6 +268,9 @@ class _Sequence:
         )
 
     def _meets_stop_string(self, tokens: list[int]) -> bool:
-        text = self._tail + self._files.tokenizer.text_bytes(tokens)
-        self._tail = text[1 - max(map(len, self._stops)) :] if max(map(len, self._stops)) > 1 else b""
-        return self._count >= self._sampling.min_tokens and any(stop in text for stop in self._stops)
+        """Whether a stop string is complete now. One that begins before `min_tokens` ends nothing."""
+        early = self._sampling.min_tokens - 1 - (self._count - len(tokens))  # how many of the tokens come before that
+        text = self._tail + self._files.tokenizer.text_bytes(tokens[max(0, early) :])
+        longest = max(map(len, self._stops))
+        self._tail = text[1 - longest :] if longest > 1 else b""
+        return any(stop in text for stop in self._stops)

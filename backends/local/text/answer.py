@@ -79,6 +79,7 @@ class Answer:
         "_decoded",
         "_detokenizer",
         "_held",
+        "_min_tokens",
         "_released",
         "_short",
         "_shows_end",
@@ -103,6 +104,7 @@ class Answer:
         *,
         start: int = 0,
         shows_end: bool = False,
+        min_tokens: int = 0,
     ) -> None:
         self.index = index
         self.finished = False
@@ -113,6 +115,7 @@ class Answer:
         self._short = not stop and alternatives is None and thinking is None and not shows_end
         self._detokenizer = Detokenizer()
         self._stop = StopStrings(stop)
+        self._min_tokens = min_tokens
         self._decoded = self._released = start
         self._waiting: deque[ScoredToken] = deque()
         self._shows_end = shows_end
@@ -187,7 +190,11 @@ class Answer:
         if self._alternatives is not None:
             self._score(output, at, len(text))
         self._decoded += len(text)
-        pieces.append(self._stop.push(text))
+        pieces.append(self._before_stop(text))
+
+    def _before_stop(self, text: str) -> str:
+        """Take the text of the newest token; a stop string that begins before `min_tokens` ends nothing."""
+        return text if self.completion_tokens < self._min_tokens else self._stop.push(text)
 
     def _think(self, thoughts: Thoughts, output: TokenOutput, at: int, pieces: list[str]) -> str:
         """A token that is a thought, or may be one."""
@@ -202,7 +209,7 @@ class Answer:
             rest = thoughts.rest.lstrip("\n")
             self._trimming = not rest
             self._decoded += len(rest)
-            pieces.append(self._stop.push(rest))
+            pieces.append(self._before_stop(rest))
         return thought
 
     def _replay(self, pieces: list[str]) -> None:

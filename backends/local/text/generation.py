@@ -37,6 +37,7 @@ class Generation:
                 plan.thinking,
                 start=len(job.echoed or ""),
                 shows_end=plan.shows_end,
+                min_tokens=job.sampling.min_tokens,
             )
             for at, job in enumerate(plan.jobs)
             for index in range(at * plan.generated, (at + 1) * plan.generated)
