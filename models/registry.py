@@ -57,6 +57,7 @@ class Registry:
         self._retiring: set[ServedModel] = set()
         self._background = Background()
         self._starting: asyncio.Task[None] | None = None
+        self._stopped = False
         self.listeners: list[Callable[[ServedModel], None]] = []
         self.survives_failures = False
 
@@ -161,11 +162,14 @@ class Registry:
     # ------------------------------------------------------------------------------------------------------- end
 
     async def stop(self) -> None:
-        """Unload every model; one that is still loading is given up."""
+        """Unload every model; one that is still loading is given up. May be called twice."""
+        if self._stopped:
+            return
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
             await asyncio.wait([self._starting])
         await self._close()
+        self._stopped = True
 
     async def _close(self) -> None:
         cancelled = self._background.cancel()

@@ -104,6 +104,8 @@ class _Start:
             return
 
         async def send_without_traceback(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown"):
+                await self._registry.stop()  # what comes after this message is cancelled with the event loop
             await send({"type": message["type"]})
 
         loading = asyncio.create_task(self._registry.start())
@@ -119,4 +121,7 @@ class _Start:
             raise
         finally:
             await self._registry.stop()
-            await asyncio.gather(loading, return_exceptions=True)
+            if not loading.done():
+                await asyncio.gather(loading, return_exceptions=True)
+            elif not loading.cancelled():
+                loading.exception()  # the application has told it
