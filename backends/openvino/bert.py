@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import openvino
 
 
+_MOST = 1 << 24  # of anything that is counted in config.json
+
+
 @dataclass(frozen=True)
 class BertShape:
     """What the configuration files of a sentence-transformers directory say.
@@ -54,33 +57,42 @@ class BertShape:
             )
         if (position := config.get("position_embedding_type", "absolute")) != "absolute":
             raise BackendLoadError(f"{directory}: position embeddings of type {position!r} are not supported")
-        if (activation := config.get("hidden_act", "gelu")) not in {"gelu", "gelu_new"}:
+        if (activation := config.get("hidden_act", "gelu")) not in ("gelu", "gelu_new"):
             raise BackendLoadError(f"{directory}: activation {activation!r} is not supported")
         modules = read_modules(directory, ("mean", "cls"))
-        positions = config["max_position_embeddings"]
+        names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size", "max_position_embeddings")
+        for name in names:
+            if not (type(config.get(name)) is int and 0 < config[name] < _MOST):
+                raise BackendLoadError(f"{directory}: config.json says {config.get(name)!r} for {name}")
+        layers, heads, hidden, vocabulary, positions = (config[name] for name in names)
+        epsilon = config.get("layer_norm_eps", 1e-12)
+        if not (isinstance(epsilon, int | float) and 0 <= epsilon < 1) or hidden % heads:
+            raise BackendLoadError(f"{directory}: the sizes in config.json make no sense")
         return cls(
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            hidden=config["hidden_size"],
-            vocabulary=config["vocab_size"],
+            layers=layers,
+            heads=heads,
+            hidden=hidden,
+            vocabulary=vocabulary,
             positions=positions,
             max_length=min(modules.max_length or positions, positions),
-            epsilon=config.get("layer_norm_eps", 1e-12),
+            epsilon=epsilon,
             activation=activation,
             pooling=modules.pooling,
             normalize=modules.normalize,
         )
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_bytes())
+    except (OSError, RecursionError, ValueError) as error:
         raise BackendLoadError(f"{path}: cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def build(directory: Path, shape: BertShape) -> openvino.Model:
     """Build the graph: inputs `ids` and `mask`, int64 of any [batch, length]; output float32 [batch, hidden]."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
@@ -88,8 +100,11 @@ def build(directory: Path, shape: BertShape) -> openvino.Model:
         return _Graph(tensors, shape).model()
     except KeyError as error:
         raise BackendLoadError(f"{directory}: the weights lack the tensor {error}") from error
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise BackendLoadError(f"{directory}: the weights cannot be read: {error}") from error
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:  # shapes that do not fit each other
+        reason = str(error).strip().splitlines()[-1:]
+        raise BackendLoadError(f"{directory}: the weights are not those of config.json: {''.join(reason)}") from error
 
 
 class _Graph:

@@ -5,7 +5,6 @@ It is kept in the cache directory, whole or not at all, and not made again while
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from specserve.backends.openvino.converter import converter
+from specserve.backends.openvino.kept import keep
 from specserve.backends.weights.cache import cache_dir
+from specserve.backends.weights.digests import content_id
 from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ DEFAULT_WEIGHT_FORMAT: WeightFormat = "int8"
 
 _MODEL = "openvino_model.xml"
 _LOG = "conversion.log"
+_READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".txt"})
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt): (.+)")
 
 
@@ -58,68 +60,51 @@ def converted(
     Raises:
         BackendLoadError: There is no converter, or it could not convert.
     """
-    target = output or _cached(folder, weight_format)
-    if output is None and (target / _MODEL).exists():
-        return target
     if output is not None and output.exists():
         raise BackendLoadError(f"{output} exists already")
+
+    def make(made: Path) -> None:
+        _convert(folder, weight_format, made, abandon)
+
+    try:
+        if output is None:
+            return keep(_cached(folder, weight_format), make)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.tmp-"))
+        try:
+            make(work / "made")
+            (work / "made").rename(output)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise BackendLoadError(f"cannot write {output or cache_dir()}: {error.strerror or error}") from error
+    return output
+
+
+def _cached(folder: Path, weight_format: WeightFormat) -> Path:
+    """Where the OpenVINO form of a folder is kept; other contents are another place."""
+    folder = folder.resolve()
+    digest = content_id([file for file in sorted(folder.iterdir()) if file.suffix in _READ and file.is_file()])
+    return cache_dir() / "openvino" / f"{folder.name}-{weight_format}-{digest}"
+
+
+def _convert(folder: Path, weight_format: WeightFormat, made: Path, abandon: threading.Event | None) -> None:
+    """Convert into a folder; what is written beside it can be thrown away."""
     python = converter()
     if python is None:
         raise BackendLoadError(
             f"{folder} is not in OpenVINO's format; this converts it: specserve models convert {folder}"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if output is None:
-            _convert_alone(python, folder, weight_format, target, abandon)
-        else:
-            _convert(python, folder, weight_format, target, abandon)
-    except OSError as error:
-        raise BackendLoadError(f"cannot write {target}: {error.strerror or error}") from error
-    return target
-
-
-def _cached(folder: Path, weight_format: WeightFormat) -> Path:
-    """Where the OpenVINO form of a folder is kept; other files in it are another place."""
-    folder = folder.resolve()
-    facts = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
-    identity = "|".join([str(folder), *(f"{name}|{fact.st_size}|{fact.st_mtime_ns}" for name, fact in facts)])
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return cache_dir() / "openvino" / f"{folder.name}-{weight_format}-{digest}"
-
-
-def _convert_alone(
-    python: Path, folder: Path, weight_format: WeightFormat, target: Path, abandon: threading.Event | None
-) -> None:
-    """Convert while no other process converts the same; if one does, wait for it and take what it made."""
-    from filelock import FileLock
-
-    with FileLock(target.parent / f".{target.name}.lock"):
-        if (target / _MODEL).exists():
-            return
-        for left_over in target.parent.glob(f".{target.name}.tmp-*"):  # by a process that was killed
-            shutil.rmtree(left_over, ignore_errors=True)
-        _convert(python, folder, weight_format, target, abandon)
-
-
-def _convert(
-    python: Path, folder: Path, weight_format: WeightFormat, target: Path, abandon: threading.Event | None
-) -> None:
-    work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.tmp-"))
     command = [str(python), "-P", "-m", "optimum.commands.optimum_cli", "export", "openvino"]
     command += ["--model", str(folder.resolve()), "--task", "text-generation-with-past", "--library", "transformers"]
     command += ["--weight-format", weight_format]
     if weight_format == "int4":
         command += ["--group-size-fallback", "adjust"]  # groups of 128 do not fit every model
-    command.append(str(work / "made"))
+    command.append(str(made))
     sys.stderr.write(f"{folder.name}: converting to OpenVINO with {weight_format} weights, which takes minutes\n")
-    try:
-        _run(command, work, abandon)
-        if not (work / "made" / _MODEL).exists():
-            raise BackendLoadError(f"cannot convert {folder}: {_reason(work / _LOG)}")
-        (work / "made").rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    _run(command, made.parent, abandon)
+    if not (made / _MODEL).exists():
+        raise BackendLoadError(f"cannot convert {folder}: {_reason(made.parent / _LOG)}")
 
 
 def _run(command: Sequence[str], work: Path, abandon: threading.Event | None) -> None:

@@ -1,11 +1,7 @@
-"""Converts a GGUF file to OpenVINO IR, which is kept, so that the next start is quick."""
+"""Converts a GGUF file to OpenVINO IR, which is kept (`kept.py`), so that the next start is quick."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +12,12 @@ MODEL = "openvino_model.xml"
 _NO_DEVICE = "NONE"
 
 
-def convert(gguf: Path, folder: Path, tokenizer: openvino_genai.Tokenizer, *, whole_zeros: bool) -> None:
-    """Convert a file into a folder, which appears when it is whole. Takes seconds, for large files minutes.
+def convert(gguf: Path, made: Path, tokenizer: openvino_genai.Tokenizer, *, whole_zeros: bool) -> None:
+    """Convert a file into an empty folder. Takes seconds, for large files minutes.
 
     Args:
         gguf: The file.
-        folder: Where to put the model; must not exist. If another process is first, its result stays.
+        made: Where to put the model.
         tokenizer: Anything; without one the engine would make its own from the file, which takes seconds.
         whole_zeros: See `gguf_weights.restore`.
 
@@ -33,23 +29,20 @@ def convert(gguf: Path, folder: Path, tokenizer: openvino_genai.Tokenizer, *, wh
 
     from specserve.backends.openvino.gguf_weights import restore
 
-    with _beside(folder) as made:
-        # The engine saves beside the path it is given, so it is given one of ours.
-        link = made / "model.gguf"
-        link.symlink_to(gguf.resolve())
-        _save(link, tokenizer)
-        link.unlink()
-        raw = made / "raw.xml"
-        for suffix in (".xml", ".bin"):
-            (made / MODEL).with_suffix(suffix).rename(raw.with_suffix(suffix))
-        model = ov.Core().read_model(raw)
-        restore(model, gguf, whole_zeros=whole_zeros)
-        ov.save_model(model, made / MODEL, compress_to_fp16=False)
-        del model  # it has the old file open
-        for suffix in (".xml", ".bin"):
-            raw.with_suffix(suffix).unlink()
-        with contextlib.suppress(OSError):  # another process was first
-            made.rename(folder)
+    # The engine saves beside the path it is given, so it is given one of ours.
+    link = made / "model.gguf"
+    link.symlink_to(gguf.resolve())
+    _save(link, tokenizer)
+    link.unlink()
+    raw = made / "raw.xml"
+    for suffix in (".xml", ".bin"):
+        (made / MODEL).with_suffix(suffix).rename(raw.with_suffix(suffix))
+    model = ov.Core().read_model(raw)
+    restore(model, gguf, whole_zeros=whole_zeros)
+    ov.save_model(model, made / MODEL, compress_to_fp16=False)
+    del model  # it has the old file open
+    for suffix in (".xml", ".bin"):
+        raw.with_suffix(suffix).unlink()
 
 
 def _save(link: Path, tokenizer: openvino_genai.Tokenizer) -> None:
@@ -67,14 +60,3 @@ def _save(link: Path, tokenizer: openvino_genai.Tokenizer) -> None:
     except RuntimeError:
         if not (link.parent / MODEL).exists():
             raise
-
-
-@contextlib.contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """Give a working directory on the same file system, which is gone afterwards unless it was renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

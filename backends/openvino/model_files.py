@@ -10,6 +10,7 @@ from specserve.backends.local.tokens.fast_tokenizer import tokenizer_from_json
 from specserve.backends.local.tokens.model_files import ModelFiles, read_directory, read_gguf, read_json
 from specserve.backends.openvino.conversion import is_convertible
 from specserve.backends.weights.cache import SCHEME, cache_dir
+from specserve.backends.weights.digests import content_id
 from specserve.backends.weights.embedded import CATALOGUE
 from specserve.spec.errors import BackendLoadError
 
@@ -64,8 +65,17 @@ def read_files(path: Path, options: TextOptions) -> ModelFiles:
 
 
 def converted_dir(gguf: Path, engine_version: str, *, whole_zeros: bool) -> Path:
-    """Where the OpenVINO form of a GGUF file is kept; another file, engine or form is another directory."""
-    facts = gguf.stat()
-    identity = f"{gguf.resolve()}|{facts.st_size}|{facts.st_mtime_ns}|{engine_version}|{_FORM}{whole_zeros}"
+    """Where the OpenVINO form of a GGUF file is kept; another content, engine or form is another directory.
+
+    Reads the whole file if it may have changed since it was read last.
+
+    Raises:
+        BackendLoadError: The file cannot be read.
+    """
+    try:
+        content = content_id([gguf])
+    except OSError as error:
+        raise BackendLoadError(f"cannot read {gguf}: {error.strerror or error}") from error
+    identity = f"{content}|{engine_version}|{_FORM}{whole_zeros}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return cache_dir() / "openvino" / f"{gguf.stem}-{digest}"

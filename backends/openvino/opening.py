@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from specserve.backends.openvino.adapters import adapter_config
 from specserve.backends.openvino.gguf_conversion import MODEL, convert
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler
+from specserve.backends.openvino.kept import keep
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 if TYPE_CHECKING:
@@ -45,26 +45,9 @@ def _open_any(order: dict[str, Any], open_path: Callable[[Path], Opened]) -> Ope
     model = Path(order["model"])
     if model.is_dir():
         return open_path(model)
-    saved = Path(order["save_to"])
-    if saved.is_dir():
-        try:
-            return open_path(saved)
-        except RuntimeError:
-            if _readable(saved):
-                raise
-    tokenizer, _ = engine_tokenizer(order["vocabulary"], saved / MODEL)
-    convert(model, saved, tokenizer, whole_zeros=order["whole_zeros"])
-    return open_path(saved)
 
+    def make(folder: Path) -> None:
+        tokenizer, _ = engine_tokenizer(order["vocabulary"], folder / MODEL)
+        convert(model, folder, tokenizer, whole_zeros=order["whole_zeros"])
 
-def _readable(saved: Path) -> bool:
-    """Whether a saved model is whole; if not, it is put away."""
-    import openvino as ov
-
-    try:
-        ov.Core().read_model(saved / MODEL)
-    except RuntimeError:
-        if (saved / MODEL).is_file():  # else it is no folder of ours
-            shutil.rmtree(saved, ignore_errors=True)
-        return False
-    return True
+    return open_path(keep(Path(order["save_to"]), make))

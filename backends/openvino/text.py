@@ -51,7 +51,7 @@ class OpenVINOText(LocalBackend):
             self.features -= {"response_format", "tools"}  # an answer that holds to a grammar must be able to end
         if adapters:
             self.features -= {"top_logprobs"}  # the scorer reads the model without them
-        order = self._order(files, adapters)
+        order = await asyncio.to_thread(self._order, files, adapters)  # hashes a file that may have changed
 
         async def launch() -> WorkerProcess:
             process = await WorkerProcess.start(order, self._prepared.take(), "OpenVINO")

@@ -2,7 +2,7 @@
 
 A directory in the cache is either whole and checked, or not there: files are extracted and hashed in a working
 directory beside it, which is then renamed. Beside the files lies a marker that records the hash found for each, with
-size and time of change; as long as those agree, files are not read again. One lock per directory makes a second
+size, times of change and inode; as long as those agree, files are not read again. One lock per directory makes a second
 process wait.
 """
 
@@ -152,8 +152,13 @@ def _path(weights: EmbeddedWeights) -> Path:
 
 
 def _stamp(path: Path, file: WeightsFile) -> list[object]:
-    """What the marker records of a file that was found to hash as it should."""
-    return [file.sha256, file.size, path.stat().st_mtime_ns]
+    """What the marker records of a file that was found to hash as it should.
+
+    Among it the time of the last change of the inode, which cannot be set: size and time of change can stay the same
+    when the content does not. Copied with its directory, as into an image, a file is hashed once more.
+    """
+    facts = path.stat()
+    return [file.sha256, file.size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 
 
 def _read_marker(directory: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType as Kind
 from openvino import opset13 as ops
 
 from specserve.backends.openvino.gguf_conversion import MODEL, convert
+from specserve.backends.openvino.kept import keep
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 
@@ -20,6 +21,7 @@ def made(tmp_path: Path, kind: Kind, *, whole_zeros: bool) -> tuple[Mapping[str,
     kept = tiny_gguf.write(tmp_path / "tiny.gguf", kind)
     bytes_ = {"bytes": base64.b64encode(b"x" * tiny_gguf.TOKENS).decode(), "lengths": [1] * tiny_gguf.TOKENS}
     tokenizer, _ = engine_tokenizer(bytes_, tmp_path / MODEL)
+    (tmp_path / "made").mkdir()
     convert(tmp_path / "tiny.gguf", tmp_path / "made", tokenizer, whole_zeros=whole_zeros)
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["openvino_model.bin", MODEL]
     return kept, list(tables(ov.Core().read_model(tmp_path / "made" / MODEL)))
@@ -66,5 +68,8 @@ def test_a_file_that_the_engine_cannot_read_says_so_and_leaves_nothing(tmp_path:
     tiny_gguf.write(tmp_path / "tiny.gguf", Kind.Q5_0)
     tokenizer, _ = engine_tokenizer({"bytes": "", "lengths": [0]}, tmp_path / MODEL)
     with pytest.raises(RuntimeError, match="gguf"):
-        convert(tmp_path / "tiny.gguf", tmp_path / "made", tokenizer, whole_zeros=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny.gguf"]
+        keep(
+            tmp_path / "made",
+            lambda folder: convert(tmp_path / "tiny.gguf", folder, tokenizer, whole_zeros=False),
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".made.lock", "tiny.gguf"]

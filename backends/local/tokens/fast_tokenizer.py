@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from specserve.backends.local.tokens.gguf import Value
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+_MOST_TOKENS = 1 << 22  # a large vocabulary has a tenth of that
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # token types in a GGUF file
 
 # How llama.cpp's names of pre-tokenizers split a text before the byte-pair merges.
@@ -89,8 +90,15 @@ def tokenizer_from_gguf(metadata: Mapping[str, Value]) -> FastTokenizer:
     """Build the tokenizer that a GGUF file describes in its metadata.
 
     Raises:
-        BackendLoadError: It is of a kind that is not known here.
+        BackendLoadError: It is of a kind that is not known here, or makes no sense.
     """
+    try:
+        return _from_gguf(metadata)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise BackendLoadError(f"the GGUF file's tokenizer makes no sense: {error}") from error
+
+
+def _from_gguf(metadata: Mapping[str, Value]) -> FastTokenizer:
     import tokenizers
     from tokenizers import models, processors
 
@@ -106,7 +114,11 @@ def tokenizer_from_gguf(metadata: Mapping[str, Value]) -> FastTokenizer:
         merges.append((left, right))
     types = metadata.get("tokenizer.ggml.token_type")
     kinds = types if isinstance(types, list) else [_NORMAL] * len(tokens)
-    built = tokenizers.Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+    try:
+        model = models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(error) from error
+    built = tokenizers.Tokenizer(model)
     built.pre_tokenizer = _pre_tokenizer(metadata.get("tokenizer.ggml.pre"))
     for kind, special in ((_CONTROL, True), (_USER_DEFINED, False)):
         built.add_tokens(
@@ -169,7 +181,10 @@ def tokenizer_from_text(text: str, name: str) -> FastTokenizer:
     else:
         raise BackendLoadError(f"{name} is neither a byte-level nor a SentencePiece tokenizer")
     vocabulary = built.get_vocab(with_added_tokens=True)
-    pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
+    size = max(vocabulary.values(), default=-1) + 1
+    if size > _MOST_TOKENS:
+        raise BackendLoadError(f"{name} has a token with the id {size - 1}, which is absurd")
+    pieces = [b""] * size
     for token, token_id in vocabulary.items():
         pieces[token_id] = to_bytes(token)
     for token_id, added in built.get_added_tokens_decoder().items():

@@ -60,11 +60,11 @@ def read_gguf(path: Path, custom: FastTokenizer | None = None, context_length: i
     special = {}
     for name, key in zip(_SPECIAL, ("bos_token_id", "eos_token_id", "padding_token_id"), strict=True):
         token_id = metadata.get(f"tokenizer.ggml.{key}")
-        if isinstance(token_id, int) and token_id < len(texts):
+        if isinstance(token_id, int) and 0 <= token_id < len(texts):
             special[name] = texts[token_id]
-    named = {metadata.get(f"tokenizer.ggml.{key}") for key in ("eos_token_id", "eot_token_id", "eom_token_id")}
-    ends = {token_id for token_id in named if isinstance(token_id, int)}
+    named = [metadata.get(f"tokenizer.ggml.{key}") for key in ("eos_token_id", "eot_token_id", "eom_token_id")]
     tokenizer = custom or tokenizer_from_gguf(metadata)
+    ends = {token_id for token_id in named if isinstance(token_id, int) and 0 <= token_id < tokenizer.size}
     ends |= {i for i, text in enumerate(texts) if text in _ENDS and tokenizer.token_bytes(i) == b""}
     template = metadata.get("tokenizer.chat_template")
     return ModelFiles(
@@ -96,7 +96,9 @@ def read_directory(path: Path, tokenizer: FastTokenizer, context_length: int | N
     ends: set[int] = set()
     for given in (read_json(path / "generation_config.json").get("eos_token_id"), config.get("eos_token_id")):
         ends.update(
-            token_id for token_id in (given if isinstance(given, list) else [given]) if isinstance(token_id, int)
+            token_id
+            for token_id in (given if isinstance(given, list) else [given])
+            if isinstance(token_id, int) and 0 <= token_id < tokenizer.size
         )
     for text in {special.get("eos_token", ""), *_ENDS}:
         ids = tokenizer.encode(text, add_special_tokens=False) if text else []
@@ -116,11 +118,14 @@ def read_directory(path: Path, tokenizer: FastTokenizer, context_length: int | N
 def _chat_template(path: Path, about: Mapping[str, Any]) -> str | None:
     file = path / "chat_template.jinja"
     if file.exists():
-        return file.read_text("utf-8")
+        try:
+            return file.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise BackendLoadError(f"cannot read {file}: {error}") from error
     template = about.get("chat_template") or read_json(path / "chat_template.json").get("chat_template")
     if isinstance(template, list):  # several, by name
-        by_name = {entry["name"]: entry["template"] for entry in template}
-        template = by_name.get("default")
+        named = (_table(entry) for entry in template)
+        template = next((entry.get("template") for entry in named if entry.get("name") == "default"), None)
     return template if isinstance(template, str) else None
 
 
@@ -131,7 +136,7 @@ def _positive(value: Value | None, path: Path) -> int:
 
 
 def _text_of(token: Any) -> str:
-    return str(token["content"]) if isinstance(token, dict) else str(token)
+    return str(token.get("content", "")) if isinstance(token, dict) else str(token)
 
 
 def _table(value: object) -> dict[str, Any]:
@@ -148,5 +153,5 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         return _table(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise BackendLoadError(f"cannot read {path}: {error}") from error

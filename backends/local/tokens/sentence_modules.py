@@ -44,6 +44,13 @@ def read_modules(directory: Path, poolings: Collection[str]) -> Modules:
     Raises:
         BackendLoadError: They ask for a step that is not known here.
     """
+    try:
+        return _modules(directory, poolings)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise BackendLoadError(f"{directory}: what its modules are makes no sense ({type(error).__name__})") from error
+
+
+def _modules(directory: Path, poolings: Collection[str]) -> Modules:
     pooling, normalize = "mean", False
     for step in _read(directory / "modules.json") or ():
         match step["type"].rpartition(".")[2]:
@@ -55,7 +62,10 @@ def read_modules(directory: Path, poolings: Collection[str]) -> Modules:
                 normalize = True
             case other:
                 raise BackendLoadError(f"{directory / 'modules.json'}: a step of type {other!r} is not supported")
-    return Modules(pooling, normalize, (_read(directory / "sentence_bert_config.json") or {}).get("max_seq_length"))
+    length = (_read(directory / "sentence_bert_config.json") or {}).get("max_seq_length")
+    if length is not None and not (isinstance(length, int) and length > 0):
+        raise BackendLoadError(f"{directory}: a max_seq_length of {length!r} makes no sense")
+    return Modules(pooling, normalize, length)
 
 
 def _pooling(path: Path, poolings: Collection[str]) -> str:
@@ -71,5 +81,5 @@ def _read(path: Path) -> Any:
         return None
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise BackendLoadError(f"cannot read {path}: {error}") from error
