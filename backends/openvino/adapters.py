@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from specserve.backends.openvino.seams import MODEL
 from specserve.backends.options import Options
 from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_MODEL = "openvino_model.xml"
 _ROOT = "base_model.model."
 _A, _B, _ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
 
@@ -117,7 +117,7 @@ def adapter_config(adapters: Sequence[Mapping[str, Any]], folder: Path) -> Any:
     import openvino as ov
     import openvino_genai
 
-    model = ov.Core().read_model(folder / _MODEL)
+    model = ov.Core().read_model(folder / MODEL)
     names = [node.get_friendly_name() for node in model.get_ops() if node.get_type_name() == "MatMul"]
     for adapter in adapters:
         for layer in adapter["layers"]:

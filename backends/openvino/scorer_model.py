@@ -10,6 +10,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.openvino.seams import logits_of, states_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -46,7 +48,7 @@ class Scorer:
 
         core = ov.Core()
         model = core.read_model(xml)
-        state = [node for node in model.get_ops() if node.get_type_name() == "ReadValue"]
+        state = states_of(model)
         if not state or len(model.outputs) != 1:
             raise RuntimeError("log-probabilities need a model with state and one output")
         self.bytes_per_token = _FLOAT * sum(_static_size(node.get_output_partial_shape(0)) for node in state)
@@ -130,7 +132,7 @@ def _with_ranks(model: ov.Model) -> ov.Model:
     import openvino as ov
     from openvino import opset13 as ops
 
-    logits = ops.convert(model.outputs[0].get_node().input_value(0), "f32")
+    logits = ops.convert(logits_of(model), "f32")
     following = ops.parameter([-1, -1], np.int64, name="following")
     following.output(0).set_names({"following"})
     last = ops.constant(np.int64(-1))

@@ -36,8 +36,8 @@ from typing import IO, Any
 from specserve.backends.local.process.pipes import begin, send, short
 from specserve.backends.openvino import telemetry
 from specserve.backends.openvino.scorer_model import Scorer, Text
+from specserve.backends.openvino.seams import MODEL
 
-_MODEL = "openvino_model.xml"
 _PART = 64
 _MOST_BYTES = 1 << 30  # of KV cache, of all open texts together; one text may have more
 _POLITENESS = 5
@@ -54,7 +54,7 @@ def main() -> int:
         return 0
     try:
         order = json.loads(line)
-        scorer = Scorer(Path(order["model"]) / _MODEL, order["threads"])
+        scorer = Scorer(Path(order["model"]) / MODEL, order["threads"])
     except Exception as error:  # noqa: BLE001 - the libraries raise RuntimeError and others; all go to the server
         send(replies, {"failed": short(error)})
         return 1

@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specserve.backends.openvino.seams import DETOKENIZER, LOGITS, name_vocabulary
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import openvino_genai
-
-_LOGITS = "logits"
 
 
 def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> tuple[openvino_genai.Tokenizer, int]:
@@ -33,7 +33,7 @@ def engine_tokenizer(vocabulary: Mapping[str, Any], model: Path) -> tuple[openvi
     size = _logits(model) if model.exists() else None
     data, lengths = _pieces(vocabulary, size)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "openvino_detokenizer.xml"
+        path = Path(folder) / DETOKENIZER
         ov.save_model(_detokenizer(data, lengths), path, compress_to_fp16=False)
         return openvino_genai.Tokenizer(folder), len(lengths)
 
@@ -42,7 +42,7 @@ def _logits(model: Path) -> int | None:
     """How many tokens the model can choose from: its table is often longer than its tokenizer's."""
     import openvino as ov
 
-    dimension = ov.Core().read_model(model).output(_LOGITS).get_partial_shape()[-1]
+    dimension = ov.Core().read_model(model).output(LOGITS).get_partial_shape()[-1]
     return dimension.get_length() if dimension.is_static else None
 
 
@@ -67,7 +67,7 @@ def _detokenizer(data: bytes, lengths: Iterable[int]) -> Any:
     ids = ops.parameter([-1, -1], np.int64, name="ids")
     flat = ops.reshape(ids, ops.constant(np.array([-1], dtype=np.int64)), special_zero=False)
     vocabulary = ops.concat([flat, *tables], axis=0)
-    vocabulary.set_friendly_name("VocabDecoder")
+    name_vocabulary(vocabulary)
     # By way of a tensor: a constant made of an array of strings shares its memory, and reads it as what it is not.
     text = ops.result(Constant(ov.Tensor([""])))
     return ov.Model([text, ops.result(vocabulary)], [ids], "detokenizer")

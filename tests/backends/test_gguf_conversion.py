@@ -11,8 +11,9 @@ import tiny_gguf
 from gguf import GGMLQuantizationType as Kind
 from openvino import opset13 as ops
 
-from specserve.backends.openvino.gguf_conversion import MODEL, convert
+from specserve.backends.openvino.gguf_conversion import convert
 from specserve.backends.openvino.kept import keep
+from specserve.backends.openvino.seams import MODEL
 from specserve.backends.openvino.vocabulary import engine_tokenizer
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from engines import ENDLESS, PARIS, POEM, Answer, answers, ask, open_engine, until
 
+from specserve.backends.openvino.kept import SEAL
 from specserve.spec.errors import BackendLoadError, EngineFailure, Unavailable
 
 

@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 import torch
 
-from specserve.backends.base import ModelSettings
+from specserve.backends.base import ModelSettings, Precision
 from specserve.backends.huggingface import open_model
 from specserve.backends.local.engine import Sampling
 from specserve.spec.errors import BackendLoadError
@@ -85,6 +85,34 @@ def reference(model):
 def test_what_cannot_be_is_refused_when_the_model_is_described(models, source, options, message):
     with pytest.raises(BackendLoadError, match=message):
         open_model(settings(source.format(models=models), **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [
+        ({}, Precision("f32", "f32")),
+        ({"precision": "fast"}, Precision("f32", "f32")),  # auto, which is float32 on a CPU
+        ({"dtype": "bfloat16"}, Precision("bf16", "bf16")),
+        ({"precision": "fast", "dtype": "float16"}, Precision("f16", "f16")),
+    ],
+)
+def test_a_model_computes_exactly_unless_told_otherwise_and_says_so(models, run, options, precision):
+    model = open_model(settings(models / "llama", device="cpu", num_threads=1, **options))
+    run(model.start())
+    try:
+        assert model.capabilities.precision == precision
+        assert precision.exact == (precision.compute == "f32")
+    finally:
+        run(model.stop())
+
+
+def test_an_embedding_model_says_that_it_computes_exactly(models, run):
+    model = open_model(settings(models / "bert-mean", device="cpu", num_threads=1))
+    run(model.start())
+    try:
+        assert model.capabilities.precision == Precision("f32", None)
+    finally:
+        run(model.stop())
 
 
 @pytest.mark.parametrize(
