@@ -122,6 +122,9 @@ def _growth(found: dict[str, Any]) -> str:
     )
 
 
+_BUSY = "\nThe machine was busy with other work meanwhile: of the tokens/s only the least and the most say something.\n"
+
+
 def _precision(found: dict[str, Any]) -> str:
     rows = [
         (
@@ -150,6 +153,7 @@ def _precision(found: dict[str, Any]) -> str:
         f"wrote itself. This processor has {', '.join(about['instructions']) or 'no instructions of interest'}.\n\n"
         f"{_table(head, rows)}"
         + (f"\nNot measured, since this processor does not have it:\n{absent}\n" if absent else "")
+        + (_BUSY if about["load_before"] and about["load_before"] > 1 else "")
         + "\nOn a processor with AMX, measured elsewhere: exact answers had 1.0 / 0.8 / 0.6 of bf16's tokens/s at 1 / "
         "8 / 32 at once; with bf16, 8 of 12 greedy answers were other ones when asked again, exactly none.\n\n"
         "![Precision](precision.svg)\n"

@@ -81,7 +81,7 @@ def test_a_prompt_that_the_cache_cannot_hold_is_outside_the_context(gguf: Path) 
         await engine.stop()
         return engine.context_length
 
-    assert 40_000 < asyncio.run(context_length()) < 50_000
+    assert 20_000 < asyncio.run(context_length()) < 25_000  # of f32
 
 
 def test_the_converted_model_is_kept_in_the_cache_and_not_beside_the_file(

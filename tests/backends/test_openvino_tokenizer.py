@@ -201,7 +201,7 @@ def test_a_gguf_file_that_ends_too_early_is_refused(tmp_path: Path, gguf: Path) 
     path = tmp_path / "model.gguf"
     with gguf.open("rb") as whole:
         path.write_bytes(whole.read(20_000_000))
-    with pytest.raises(BackendLoadError, match="ends before its last tensor"):
+    with pytest.raises(BackendLoadError, match="ends before the end of its tensor"):
         read_metadata(path)
 
 

@@ -97,7 +97,7 @@ class _Head:
         self._file = file
         self._bytes_left = min(size, _MOST_BYTES)
         self._items_left = _MOST_ITEMS
-        if self._take(4) != _MAGIC:
+        if self._file.read(4) != _MAGIC:
             raise ValueError("it does not begin with 'GGUF'")
         version, tensors, keys = self._unpack("<IQQ")
         if version not in (2, 3):
