@@ -8,9 +8,10 @@ choice. The processor also reports what was chosen, step by step.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from specserve.backends.huggingface.chooser import Chooser
+from specserve.backends.huggingface.manager import Manager
 from specserve.backends.local.process.pipes import short
 
 if TYPE_CHECKING:
@@ -43,28 +44,20 @@ class PagedRunner:
     busy = False
 
     def __init__(self, model: PreTrainedModel, order: dict[str, Any], report: Callable[[list[Any]], None]) -> None:
-        from transformers import ContinuousBatchingConfig, GenerationConfig
-
         self._report = report
         self._choosers: dict[str, Chooser] = {}
         self._probed: list[torch.Tensor] = []
         expected = _greedy(model, _probe(model))
         page = _FLASH_PAGE if "flash" in order["attn_implementation"] else _PAGE
-        config = ContinuousBatchingConfig(
+        self._manager = Manager(
+            model,
+            self._choose,
             page_size=page,
             num_blocks=_blocks(model, order, page),
             max_batch_tokens=order["max_num_batched_tokens"],
             max_requests_per_batch=order["max_num_seqs"],
             allow_block_sharing=order["enable_prefix_caching"],
-            auto_switch_to_flash=False,
-            # Both record what runs on a GPU, and would not record what our processor does in Python.
-            use_cuda_graph=False,
-            use_async_batching=False,
         )
-        greedy = GenerationConfig(do_sample=False, eos_token_id=-1, max_new_tokens=1)
-        self._manager = model.init_continuous_batching(generation_config=greedy, continuous_batching_config=config)
-        self._manager.logit_processor = _processors(self._choose)
-        self._manager.start()
         try:
             self._probe(model, expected)
         except BaseException:
@@ -74,8 +67,7 @@ class PagedRunner:
     @property
     def capacity(self) -> int:
         """Most tokens that the KV cache can hold."""
-        cache = self._manager.batch_processor.cache
-        return int(cache.num_blocks * self._manager.continuous_batching_config.page_size)
+        return self._manager.capacity
 
     @property
     def idle(self) -> bool:
@@ -84,36 +76,30 @@ class PagedRunner:
 
     def activity(self) -> tuple[int, float]:
         """Sequences that the manager holds, running and waiting, and the share of its cache that they take."""
-        scheduler = self._manager.batch_processor.scheduler
-        active = list(scheduler.active_requests.values())
-        held = sum(state.current_len() for state in active)
-        return len(active) + len(scheduler.waiting_requests), min(1.0, held / self.capacity)
+        sequences, tokens = self._manager.held()
+        return sequences, min(1.0, tokens / self.capacity)
 
     def paused(self) -> AbstractContextManager[None]:
         """Keeps the manager from using the model."""
-        return self._manager.pause()  # type: ignore[no-any-return]  # not typed by transformers
+        return self._manager.paused()
 
     def add(self, sequence_id: int, prompt: Sequence[int], chooser: Chooser, end_ids: Sequence[int]) -> None:
         """Begin a sequence."""
         self._choosers[str(sequence_id)] = chooser
-        self._manager.add_request(
-            list(prompt),
-            request_id=str(sequence_id),
-            max_new_tokens=chooser.config["max_tokens"],
-            eos_token_id=-1 if chooser.config["ignore_eos"] or not end_ids else list(end_ids),
-        )
+        ends = [] if chooser.config["ignore_eos"] else list(end_ids)
+        self._manager.add(str(sequence_id), list(prompt), chooser.config["max_tokens"], ends)
 
     def cancel(self, sequence_id: int) -> None:
         """End a sequence within a step; its pages are freed."""
         if self._choosers.pop(str(sequence_id), None) is not None:
-            self._manager.cancel_request(str(sequence_id))
+            self._manager.cancel(str(sequence_id))
 
     def step(self) -> None:
         """See what the manager has given up, and that it lives; the steps are made by its own thread."""
-        while (result := self._manager.get_result(timeout=0)) is not None:
+        while (result := self._manager.result()) is not None:
             if result.error is not None and self._choosers.pop(result.request_id, None) is not None:
                 self._report([[int(result.request_id), [], [], f"!{result.error}"]])
-        if not self._manager.is_running():
+        if not self._manager.runs:
             os._exit(1)  # what it had is lost; the server starts another process
 
     def _choose(self, names: Iterable[str], rows: torch.Tensor) -> None:
@@ -127,7 +113,7 @@ class PagedRunner:
                 output = chooser.choose(row)
             except Exception as error:  # noqa: BLE001 - goes to the request
                 output = [[], [], f"!{short(error)}"]
-                self._manager.cancel_request(name)
+                self._manager.cancel(name)
             for token in output[0]:
                 row[token] = float("inf")
             if output[2]:
@@ -141,7 +127,7 @@ class PagedRunner:
         seen: list[torch.Tensor] = []
         report, self._report = self._report, lambda _: None
         self.add(0, _probe(model), _Recorder(seen, len(expected)), [])
-        result = self._manager.get_result(timeout=60)
+        result = self._manager.result(60)
         self._report = report
         if result is None or result.error is not None or len(seen) != len(expected):
             raise ValueError(result.error if result is not None and result.error else "no answer came")
@@ -190,33 +176,3 @@ def _blocks(model: PreTrainedModel, order: dict[str, Any], page: int) -> int:
     longest: int = getattr(config, "max_position_embeddings", None) or fit * page
     most: int = order["max_num_seqs"] * (longest // page + 1)
     return max(4, min(fit, most))
-
-
-def _processors(choose: Callable[[Iterable[str], torch.Tensor], None]) -> Any:
-    """A list of one processor, of the manager's kind."""
-    import torch
-    from transformers import LogitsProcessorList
-    from transformers.generation.continuous_batching.cb_logits_processors import (
-        ContinuousBatchingLogitsProcessor,
-        ContinuousBatchingLogitsProcessorList,
-    )
-
-    class Processor(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]  # not typed by transformers
-        supported_kwargs: ClassVar[dict[str, type]] = {}
-        ignored_kwargs: ClassVar[tuple[str, ...]] = ()
-
-        def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
-            int32_tensor.fill_(0)
-
-        def prepare_tensor_args(self, requests_with_new_token: list[Any]) -> torch.Tensor:
-            # Rows of logits come in this order.
-            self.names = [future.state.request_id for future in requests_with_new_token]
-            return torch.zeros(len(self.names), dtype=torch.int32)
-
-        def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-            choose(self.names, scores)
-            return scores
-
-    processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([Processor()]))
-    processors.tensors_required = 1
-    return processors
