@@ -12,8 +12,9 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
+from specserve.config.problems import first_problem
 from specserve.config.replaced_servers import replaced_settings
-from specserve.config.settings import Settings, first_problem
+from specserve.config.settings import Settings
 from specserve.config.settings_file import read_file
 from specserve.config.toml_lines import line_of
 from specserve.models.entries import ModelError
