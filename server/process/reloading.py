@@ -9,7 +9,7 @@ import structlog
 
 from specserve.config.settings import Settings
 from specserve.config.sources import SettingsError, is_live
-from specserve.models.registry import Changes
+from specserve.models.reconfigure import Changes
 
 Reload = Callable[[], Awaitable[tuple[Settings, Changes]]]
 """Reads the settings again and gives the models among them effect; or raises `SettingsError`, and nothing changes."""
