@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -20,6 +21,8 @@ from specserve.spec import document
 from specserve.spec.json_schema import to_json_schema
 
 ERROR = "ErrorResponse"
+MOST_ERRORS = 500
+"""Errors of one document that are looked at: each holds a copy of what it is about."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def components(media_type: str) -> Mapping[str, str]:
 def violations(of: str, instance: Any) -> list[Violation]:
     """How a document differs from a component of the contract."""
     seen: dict[str, Violation] = {}
-    for error in _validator(of).iter_errors(instance):
+    for error in islice(_validator(of).iter_errors(instance), MOST_ERRORS):
         for leaf in _leaves(error):
             for place, actual, message in _places(leaf):
                 seen.setdefault(place, Violation(of, place, message, actual))

@@ -22,6 +22,8 @@ from specserve.conformance.target import Target
 from specserve.conformance.wire import Wire
 
 FIRST = "models.list"
+_PATIENCE = 4
+"""Requests in a row that may have no answer in time; those that follow are not sent."""
 
 
 class Sender(Protocol):
@@ -193,6 +195,9 @@ class Runner:
             return Absent(Status.INCONCLUSIVE, f"{first.broken}: {first.detail}")
         if first is not None and not run.target.model:
             return Absent(Status.INCONCLUSIVE, "no model was named, and the server lists none")
+        last = list(run.answers.values())[-_PATIENCE:]
+        if len(last) == _PATIENCE and all(answer.broken is Broken.TIMEOUT for answer in last):
+            return Absent(Status.INCONCLUSIVE, f"not asked: {_PATIENCE} requests in a row had no answer in time")
         return None
 
     @staticmethod
