@@ -14,7 +14,8 @@ from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.chat_template import ChatTemplate
 from specserve.backends.local.prompts.messages import template_messages
 from specserve.backends.local.prompts.named_templates import read_template
-from specserve.backends.local.prompts.prompts import ChatPrompts
+from specserve.backends.local.prompts.prompts import ChatPrompts, check_length
+from specserve.backends.local.prompts.sizes import size_of
 from specserve.backends.local.text import plan
 from specserve.backends.local.text.generation import Generation
 from specserve.backends.local.text.structured import bound, format_grammar
@@ -27,7 +28,7 @@ from specserve.backends.local.wire.events import Events, event_stencils
 from specserve.backends.local.wire.logprobs import LogprobBuilder
 from specserve.backends.local.wire.stencil import placeholder
 from specserve.generated.models import ChatCompletionRequestUserMessage
-from specserve.spec.errors import InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
+from specserve.spec.errors import EngineFailure, InvalidRequest, OperationNotSupported, Unavailable, UnsupportedValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -62,6 +63,12 @@ _BOTH = frozenset(
         "stream_options.continuous_usage_stats",
     }
 )
+_LONG = 200_000
+"""Characters from which on a prompt waits for other long ones, and not for short ones."""
+
+_FEW = 200
+"""Messages or prompts that are gone through on the event loop."""
+
 _CHAT_ONLY = frozenset({"max_completion_tokens", "messages", "response_format", "tools", "top_logprobs"})
 _COMPLETION_ONLY = frozenset({"best_of", "echo"})
 
@@ -88,6 +95,8 @@ class LocalBackend(Backend, Chats, Completes):
         self._prompts: ChatPrompts | None = None
         self._tool_prompts: ToolPrompts | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._long_threads: ThreadPoolExecutor | None = None
+        self._grammar_threads: ThreadPoolExecutor | None = None
         self._capabilities: Capabilities | None = None
 
     @abstractmethod
@@ -100,7 +109,10 @@ class LocalBackend(Backend, Chats, Completes):
 
     async def start(self) -> None:
         """Open the engine, compile the chat template and try it out."""
+        # One client's long prompts, or schemas, do not hold up the short prompts of others.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix=f"tokenize-{self.settings.id}")
+        self._long_threads = ThreadPoolExecutor(1, thread_name_prefix=f"tokenize-long-{self.settings.id}")
+        self._grammar_threads = ThreadPoolExecutor(1, thread_name_prefix=f"grammars-{self.settings.id}")
         own_template = read_template(self.settings.chat_template) if self.settings.chat_template else None
         self._engine = await self.open_engine()
         self._engine.report_outages(self.on_outage)
@@ -118,11 +130,13 @@ class LocalBackend(Backend, Chats, Completes):
     async def stop(self) -> None:
         """Stop the engine, which ends what runs."""
         engine, self._engine = self._engine, None
-        threads, self._threads = self._threads, None
+        pools = self._threads, self._long_threads, self._grammar_threads
+        self._threads = self._long_threads = self._grammar_threads = None
         if engine is not None:
             await engine.stop()
-        if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+        for threads in pools:
+            if threads is not None:
+                threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def engine(self) -> Engine:
@@ -236,8 +250,12 @@ class LocalBackend(Backend, Chats, Completes):
             raise InvalidRequest("Give either 'messages' or 'prompt', not both.", param="prompt")
         if text is not None:
             messages = [ChatCompletionRequestUserMessage.model_construct(role="user", content=text)]
-        size = len(str(asked["response_format"])) + len(str(asked["tools"]))
-        grammar = await self._off_loop(lambda: answer_grammar(tools, form, format_grammar(asked)), size)
+        grammar = None
+        if tools is not None or asked["response_format"]:
+            # A small schema can take long too.
+            grammar = await self._in_thread(
+                self._grammar_threads, lambda: answer_grammar(tools, form, format_grammar(asked))
+            )
         prompt = await self._chat_prompt(messages, asked["reasoning_effort"], tools, ignore)
         planned = plan.make_plan(
             asked,
@@ -279,14 +297,22 @@ class LocalBackend(Backend, Chats, Completes):
         prompts = self._prompts
         if prompts is None or self._tool_prompts is None:
             raise OperationNotSupported("This model has no chat template: use completions.", param="model")
-        given = template_messages(messages)
-        prompts.drop_names(given, ignore)
-        plain_messages, tool_variables = self._tool_prompts.prepared(given, tools)
-        size = sum(len(message["content"]) for message in plain_messages)
         if effort == "none" and prompts.thinks and not prompts.takes_effort:
             raise UnsupportedValue("This model always thinks.", param="reasoning_effort")
-        variables = tool_variables | ({} if effort is None else reasoning.effort_variables(effort))
-        return await self._off_loop(lambda: prompts.prompt(plain_messages, variables), size)
+        tool_prompts, ignored, longest = self._tool_prompts, list[str](), self.context_length
+
+        def make() -> ChatPrompt:
+            given = template_messages(messages)
+            prompts.drop_names(given, ignored.append)
+            plain_messages, tool_variables = tool_prompts.prepared(given, tools)
+            variables = tool_variables | ({} if effort is None else reasoning.effort_variables(effort))
+            return prompts.prompt(plain_messages, variables, longest)
+
+        size = _SHORT + 1 if len(messages) > _FEW else size_of([messages, tools and tools.offered], _SHORT)
+        prompt = await self._off_loop(make, size)
+        for place in ignored:
+            ignore(place)
+        return prompt
 
     async def token_ids(self, prompt: Any, param: str = "prompt") -> list[list[int]]:
         """Token ids of each prompt: text as it stands, after the token that begins a text if the model has one.
@@ -301,16 +327,17 @@ class LocalBackend(Backend, Chats, Completes):
         prompts = listed(prompt)
         if not prompts:
             raise InvalidRequest(f"Give at least one {param}.", param=param)
-        size = sum(map(len, prompts))
+        size = _SHORT + 1 if len(prompts) > _FEW else sum(map(len, prompts))
         return await self._off_loop(lambda: [self._ids(item, param) for item in prompts], size)
 
     def _ids(self, prompt: str | list[int], param: str) -> list[int]:
         engine = self.engine
         tokenizer, special = engine.tokenizer, engine.special_tokens
         if not isinstance(prompt, str):
-            if not all(0 <= token_id < tokenizer.size for token_id in prompt):
+            if prompt and not 0 <= min(prompt) <= max(prompt) < tokenizer.size:
                 raise InvalidRequest(f"Token ids of this model are below {tokenizer.size}.", param=param)
             return prompt
+        check_length(tokenizer.least_tokens(prompt), self.context_length, param)
         begins_itself = bool(special.get("bos_token")) and prompt.startswith(special["bos_token"])
         ids = tokenizer.encode(prompt, add_special_tokens=not begins_itself)
         if not ids:
@@ -328,7 +355,16 @@ class LocalBackend(Backend, Chats, Completes):
     async def _off_loop(self, work: Callable[[], T], size: int) -> T:
         if size <= _SHORT:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._in_thread(self._threads if size <= _LONG else self._long_threads, work)
+
+    async def _in_thread(self, threads: ThreadPoolExecutor | None, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return work()
+            except StopIteration as error:  # no future takes it: who waits would wait for ever
+                raise EngineFailure("The prompt could not be made.") from error
+
+        return await asyncio.get_running_loop().run_in_executor(threads, guarded)
 
 
 def _stream_usage(asked: Mapping[str, Any]) -> StreamUsage:

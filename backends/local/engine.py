@@ -119,6 +119,11 @@ class Tokenizer(ABC):
         """The bytes of several tokens."""
         return b"".join(map(self.token_bytes, token_ids))
 
+    def least_tokens(self, text: str) -> int:
+        """At least how many tokens `text` is, told without tokenising it; 0 where nothing is known."""
+        del text
+        return 0
+
     @property
     def control_tokens(self) -> Mapping[str, int]:
         """The control tokens that `encode` recognises in a text, with their ids: those that have no bytes.

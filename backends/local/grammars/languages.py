@@ -61,13 +61,13 @@ class Languages:
         self.ranges: set[Ranges] = set()
         self.nothing = self._make("set", ends=False)
         self.empty_text = self._make("empty", ends=True)
-        self.all = self.times(self.set(ALL), 0, None)
+        self.all = self.times(self.one_of(ALL), 0, None)
 
     def empty(self, language: Language) -> bool:
         """Whether the empty text is in it."""
         return language.ends
 
-    def set(self, ranges: Ranges) -> Language:
+    def one_of(self, ranges: Ranges) -> Language:
         """One character of these."""
         if not ranges:
             return self.nothing
@@ -148,7 +148,7 @@ class Languages:
                 without end.
         """
         try:
-            later = self.row(self.set(ALL), self.row(self.all, self._before(tree, self.all, "later")))
+            later = self.row(self.one_of(ALL), self.row(self.all, self._before(tree, self.all, "later")))
             return self.any([self._before(tree, self.all, "start"), later])
         except RecursionError as error:
             raise TooComplexPatternError("too many parts") from error
@@ -194,7 +194,7 @@ class Languages:
     def _plain(self, tree: Tree) -> Language:
         match tree:
             case Set(ranges):
-                return self.set(ranges)
+                return self.one_of(ranges)
             case Seq(parts):
                 made = self.empty_text
                 for part in reversed(parts):

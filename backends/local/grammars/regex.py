@@ -62,7 +62,7 @@ def _by_automaton(trees: Sequence[Tree], rules: Rules, least: int, most: int | N
     if least or most is not None:
         if max(least, most or 0) > most_states:
             raise TooComplexPatternError("limits of length beside it that are too large")
-        parts.append(languages.times(languages.set(ALL), least, most))
+        parts.append(languages.times(languages.one_of(ALL), least, most))
     try:
         return automaton(languages.both(parts), languages, most_states).node(rules)
     except RecursionError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from specserve.backends.local.prompts.sizes import size_of
 from specserve.backends.local.prompts.template_sandbox import Refusal, compiled
 from specserve.spec.errors import BackendLoadError, InvalidRequest
 
@@ -99,24 +100,6 @@ class ChatTemplate:
             return self._render(messages, {})
         except InvalidRequest:
             return ""
-
-
-def size_of(value: Any) -> int:
-    """About how many characters a value has when it is written out: texts and keys, and something for all else."""
-    size, waiting = 0, [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            size += len(item)
-        elif isinstance(item, dict):
-            size += 4 * len(item) + sum(map(len, item))
-            waiting += item.values()
-        elif isinstance(item, list | tuple):
-            size += 2 * len(item)
-            waiting += item
-        else:
-            size += 8
-    return size
 
 
 _TEMPLATE_BUGS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.literal import Literal
+from specserve.spec.errors import ContextLengthExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,25 @@ class ChatPrompt:
 
     ids: list[int]
     thinking: reasoning.Thinking | None
+
+
+def check_length(least: int, context_length: int, param: str) -> None:
+    """Refuse a prompt that is too long whatever its tokens are.
+
+    Args:
+        least: Tokens that it has at least.
+        context_length: Of the model.
+        param: The request parameter that it comes from.
+
+    Raises:
+        ContextLengthExceeded: It has more than the model can take.
+    """
+    if least > context_length:
+        raise ContextLengthExceeded(
+            f"This model's maximum context length is {context_length} tokens. However, your {param} resulted in at "
+            f"least {least} tokens. Please reduce the length of the {param}.",
+            param=param,
+        )
 
 
 class ChatPrompts:
@@ -58,18 +78,26 @@ class ChatPrompts:
                 del message["name"]
                 ignore(f"messages[{at}].name")
 
-    def prompt(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> ChatPrompt:
+    def prompt(
+        self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], context_length: int = 0
+    ) -> ChatPrompt:
         """Render and tokenise a conversation.
 
         Args:
             messages: As `messages.template_messages` makes them.
             variables: What else the template gets to read, from the request too.
+            context_length: Tokens from which on a prompt need not be tokenised, since it is refused; 0 for no limit.
 
         Raises:
+            ContextLengthExceeded: The prompt is longer than that by its mere length.
             InvalidRequest: The template refuses these messages.
         """
         (messages, variables), guard = self._literal.guarded((messages, variables))
         text = self._template.render(messages, variables)
+        if context_length:
+            check_length(
+                self._tokenizer.least_tokens(text.replace(guard, "") if guard else text), context_length, "messages"
+            )
         # The template writes the special tokens itself.
         if guard:
             ids = self._tokenizer.encode_guarded(text, guard)

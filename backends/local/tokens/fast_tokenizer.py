@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.local.engine import Tokenizer
 from specserve.backends.local.marks import TOOL_MARKS
-from specserve.backends.local.tokens.guarded_tokenizer import GuardedTokenizer
+from specserve.backends.local.tokens.guarded_tokenizer import GuardedTokenizer, encoded
 from specserve.spec.errors import BackendLoadError
 
 if TYPE_CHECKING:
@@ -55,11 +55,15 @@ class FastTokenizer(Tokenizer):
         self._tokenizer = tokenizer
         self._pieces = pieces
         self._guarded = GuardedTokenizer(tokenizer)
+        self._longest = _longest_token(tokenizer)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; special tokens that stand in the text as text are recognised."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids
+        return encoded(self._tokenizer, text, add_special_tokens=add_special_tokens)
+
+    def least_tokens(self, text: str) -> int:
+        """At least how many tokens `text` is, told without tokenising it."""
+        return -(-len(text) // self._longest) if self._longest else 0
 
     @property
     def control_tokens(self) -> Mapping[str, int]:
@@ -84,6 +88,20 @@ class FastTokenizer(Tokenizer):
     def size(self) -> int:
         """Number of tokens; ids are below it."""
         return len(self._pieces)
+
+
+def _longest_token(tokenizer: tokenizers.Tokenizer) -> int:
+    """Most characters that one token can stand for; 0 if that has no bound.
+
+    A normaliser may take characters away, an added token may take the white space around it, and an unknown token any
+    text. Where there is none of these, a token stands for the bytes that it names, and a character is at least one.
+    """
+    added = tokenizer.get_added_tokens_decoder().values()
+    if tokenizer.normalizer is not None or any(token.lstrip or token.rstrip for token in added):
+        return 0
+    if getattr(tokenizer.model, "unk_token", None) is not None:
+        return 0
+    return max(map(len, tokenizer.get_vocab(with_added_tokens=True)), default=0)
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Value]) -> FastTokenizer:

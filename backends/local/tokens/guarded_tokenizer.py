@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PRIVATE = 0x100000  # a plane of code points for private use
 _PRIVATE_SIZE = 0xF000  # the guards are above it
 _SECRET_LENGTH = 6
+_SHORT = 4096  # characters that take a millisecond or two
 
 
 class GuardedTokenizer:
@@ -37,8 +38,7 @@ class GuardedTokenizer:
         """See `Tokenizer.encode_guarded`."""
         names, pattern, twin = self._twin
         text = pattern.sub(lambda found: names[found[0]], text).replace(guard, "")
-        ids: list[int] = twin.encode(text, add_special_tokens=False).ids
-        return ids
+        return encoded(twin, text, add_special_tokens=False)
 
     @functools.cached_property
     def _twin(self) -> tuple[dict[str, str], re.Pattern[str], tokenizers.Tokenizer]:
@@ -58,6 +58,16 @@ class GuardedTokenizer:
         longest_first = sorted(names, key=len, reverse=True)
         pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         return names, pattern, tokenizers.Tokenizer.from_str(json.dumps(described))
+
+
+def encoded(tokenizer: tokenizers.Tokenizer, text: str, *, add_special_tokens: bool) -> list[int]:
+    """Token ids of a text. Python's global lock is let go meanwhile, which the library does for batches only."""
+    ids: list[int]
+    if len(text) < _SHORT:
+        ids = tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+    else:
+        ids = tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids
+    return ids
 
 
 def _renamed(vocabulary: Any, names: Mapping[str, str]) -> Any:
