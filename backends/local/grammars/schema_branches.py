@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from specserve.backends.local.grammars.schema_reading import (
+    MOST_LISTED,
     TYPES,
     Place,
     Schema,
     SchemaReader,
+    TooComplexSchema,
     has_type,
     key_of,
     types_of,
@@ -26,6 +28,8 @@ def check_apart(branches: Sequence[Any], reader: SchemaReader, place: Place, via
     """
     flats = [reader.flat(branch, place / "oneOf" / at, via) for at, branch in enumerate(branches)]
     known = [flat for flat in flats if flat is not None]
+    if sum(len(listed(flat) or ()) for flat in known) > MOST_LISTED:
+        raise TooComplexSchema(place / "oneOf", f"lists more than {MOST_LISTED} values")
     for at, first in enumerate(known):
         for second in known[:at]:
             if not _apart(first, second, reader, place):
