@@ -85,9 +85,7 @@ def test_a_group_that_python_names_is_a_group_and_what_is_refused_is_called_by_i
             schema_grammar({"type": "string", "pattern": pattern}, "p")
 
 
-@pytest.mark.parametrize(
-    "schema", [*EXPLOSIVE[:3], {"not": {"type": "null"}}, {"type": "banana"}, {"if": {}}, 7]
-)
+@pytest.mark.parametrize("schema", [*EXPLOSIVE[:3], {"not": {"type": "null"}}, {"type": "banana"}, {"if": {}}, 7])
 def test_a_tool_that_need_not_be_called_never_fails_a_request(schema: Any) -> None:
     function = {"name": "f", "parameters": {"type": "object", "properties": {"a": schema}}}
     asked = {
