@@ -31,6 +31,7 @@ class Exchange:
         body: The JSON body, `None` if there is none or `raw` stands in its place.
         raw: The body as text, for what is no JSON.
         content_type: Of the body.
+        encoding: ``gzip`` compresses the body and says so.
         headers: Additional ones.
         auth: ``key``, ``none``, ``wrong``, ``scheme`` or ``lower``: which Authorization goes out.
         needs_key: Makes sense only for a target with a key.
@@ -51,6 +52,7 @@ class Exchange:
     body: Any = None
     raw: str | None = None
     content_type: str = "application/json"
+    encoding: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     auth: str = "key"
     needs_key: bool = False

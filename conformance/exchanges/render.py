@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ UNKNOWN_MODEL = "specserve-conformance-no-such-model"
 WRONG_KEY = "specserve-conformance-wrong-key"
 FILLER_BYTES = 2 * 1024 * 1024
 TOO_LONG_WORDS = 200_000
+DEEP = 10_000
 LONG_TEXT = "geese " * 400
 
 
@@ -33,13 +35,16 @@ def render(exchange: Exchange, target: Target, earlier: Mapping[str, Answer]) ->
     values = _Values(exchange, target, earlier)
     body = values.fill(exchange.body)
     path = values.fill(exchange.path)
-    content = exchange.raw.encode() if exchange.raw is not None else b""
+    content = str(values.fill(exchange.raw)).encode() if exchange.raw is not None else b""
     headers = [("accept", "text/event-stream" if exchange.stream else "application/json"), *target.headers]
     headers += [("accept-encoding", "identity"), *exchange.headers.items(), *_authorization(exchange, target)]
     if exchange.body is not None:
         content = json.dumps(body, ensure_ascii=False).encode()
     if exchange.method == "POST":
         headers.append(("content-type", exchange.content_type))
+    if exchange.encoding == "gzip":
+        content = gzip.compress(content, mtime=0)
+        headers.append(("content-encoding", "gzip"))
     return Sent(
         exchange=exchange.name,
         operation=exchange.operation,
@@ -85,6 +90,7 @@ class _Values:
             "$filler": lambda: "geese " * (FILLER_BYTES // 6),
             "$too_long": lambda: "geese " * TOO_LONG_WORDS,
             "$long_text": lambda: LONG_TEXT,
+            "$deep": lambda: "[" * DEEP + "]" * DEEP,
             "$piece": self._piece,
             "$message": self._message,
             "$tool_result": self._tool_result,

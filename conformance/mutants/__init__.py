@@ -36,5 +36,15 @@ class Mutant:
 @cache
 def load() -> dict[str, Mutant]:
     """All mutants by id."""
-    rules = document.installed("specserve.conformance.mutants", "rules.yaml")
+    return _read("rules.yaml")
+
+
+@cache
+def variations() -> dict[str, Mutant]:
+    """Changes that leave a good server as good as it was, by id: no requirement may find anything wrong with them."""
+    return _read("variations.yaml")
+
+
+def _read(name: str) -> dict[str, Mutant]:
+    rules = document.installed("specserve.conformance.mutants", name)
     return {name: Mutant(name, row["what"], row["when"] or {}, tuple(row["do"])) for name, row in rules.items()}

@@ -85,6 +85,12 @@ def _header(reply: Reply, argument: Mapping[str, str | None], _request: Any) -> 
             reply.headers[name] = value
 
 
+def _header_parameter(reply: Reply, argument: Mapping[str, str], _request: Any) -> None:
+    for name, parameter in argument.items():
+        if name in reply.headers and ";" not in reply.headers[name]:
+            reply.headers[name] += f"; {parameter}"
+
+
 def _json(reply: Reply, argument: Any, _request: Any) -> None:
     reply.set_json(argument)
 
@@ -106,6 +112,14 @@ def _bytes(reply: Reply, argument: str, request: Any) -> None:
             reply.body = text.encode("latin-1", "replace")
         case "half":
             reply.body = reply.body[: len(reply.body) // 2]
+        case "comments":
+            reply.body = b": keep-alive\n\n" + reply.body.replace(b"\n\n", b"\n\n: keep-alive\n\n")
+        case "crlf":
+            reply.body = reply.body.replace(b"\n", b"\r\n")
+        case "no-space":
+            reply.body = reply.body.replace(b"data: ", b"data:")
+        case "ids":
+            reply.body = reply.body.replace(b"data: ", b"id: 7\nretry: 3000\ndata: ")
         case "strip-end":
             reply.body = reply.body.rstrip(b"\n")
         case "echo-input":
@@ -184,6 +198,7 @@ OPERATIONS: dict[str, Callable[[Reply, Any, Any], None]] = {
     **{name: _part(name) for name in ("each", "last", "second")},
     "status": _status,
     "header": _header,
+    "header-parameter": _header_parameter,
     "json": _json,
     "body": _body,
     "wire": _wire,

@@ -95,7 +95,7 @@ class Proxy:
             case "stream":
                 return bool((body.get("stream") is True) == wanted)
             case "has":
-                return body.get(wanted) is not None and not any(name.startswith("errors.") for name in names)
+                return body.get(wanted) not in (None, []) and not any(name.startswith("errors.") for name in names)
             case "tool-result":
                 return any(isinstance(m, dict) and m.get("role") == "tool" for m in body.get("messages", [])) and bool(
                     body.get("tools")
@@ -188,12 +188,12 @@ def _names(target: Target) -> dict[tuple[str, ...], set[str]]:
 def _key(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[str, ...]:
     request = _json(body)
     text = json.dumps(request, sort_keys=True) if request is not None else body.decode(errors="replace")
-    told = tuple(headers.get(name, "") for name in ("authorization", "content-type"))
+    told = tuple(headers.get(name, "") for name in ("authorization", "content-type", "content-encoding", "upgrade"))
     return (method, path, text, *told)
 
 
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

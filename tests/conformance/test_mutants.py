@@ -6,6 +6,7 @@ from specserve.conformance import mutants
 from specserve.conformance.mutants import gate
 from specserve.conformance.runner import Runner
 from specserve.conformance.statuses import Status
+from specserve.conformance.wire import Wire
 
 
 def test_the_golden_server_is_conformant(golden_run):
@@ -22,6 +23,23 @@ def test_each_mutant_is_killed_by_those_named_and_by_no_other_must(proxy, golden
     assert len(kills) >= 60
     unclean = {k.mutant.id: (sorted(k.killed_by), k.missed, k.collateral, k.errors) for k in kills if not k.clean}
     assert unclean == {}
+
+
+def test_what_a_server_may_do_as_it_likes_is_not_held_against_it(proxy, golden_run):
+    kills = list(gate.run_all(proxy, golden_run, mutants.variations().values()))
+    proxy.use(None)
+    assert kills
+    assert {k.mutant.id: (k.killed_by, k.errors) for k in kills if k.killed_by or k.errors} == {}
+
+
+def test_the_kit_sees_the_comments_that_it_tolerates(proxy, golden_run):
+    proxy.use(mutants.variations()["keep-alive-comments"])
+    wire = Wire(20)
+    answer = wire.send(golden_run.answers["stream.plain"].sent)
+    wire.close()
+    proxy.use(None)
+    assert answer.body.count(b": keep-alive\n\n") > len(answer.payloads)
+    assert answer.streamed_text == golden_run.answers["stream.plain"].streamed_text
 
 
 @pytest.mark.parametrize("name", ["done-missing", "usage-sum-wrong", "error-as-text"])
