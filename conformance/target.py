@@ -140,7 +140,8 @@ def make(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     key = settings.get("api_key") or environ.get(variable) or None
     declared = dict.fromkeys(("core", *settings.get("profiles", ())))
     if "all" in declared:
-        declared = dict.fromkeys(families.profiles(by_name=False))
+        declared.pop("all")
+        declared = {**dict.fromkeys(families.profiles(by_name=False)), **declared}
     return Target(
         base_url=settings["base_url"],
         api_key=key,

@@ -129,6 +129,20 @@ def _usage_unasked(events: Events) -> Events:
     return [*events[:-1], usage, events[-1]]
 
 
+def _usage_last_only(events: Events) -> Events:
+    for chunk in _chunks(events):
+        chunk["usage"] = None
+    return events
+
+
+def _usage_falls(events: Events) -> Events:
+    """The last chunk counts no token of the answer, those before do."""
+    usage = events[-2]["usage"]
+    usage["total_tokens"] -= usage["completion_tokens"]
+    usage["completion_tokens"] = 0
+    return events
+
+
 def _lose_letters(events: Events) -> Events:
     lost = _with_text(events)[1]
     return [event for event in events if event is not lost]
@@ -208,6 +222,8 @@ CHANGES: dict[str, Callable[[Events], Events]] = {
     "usage-sum-wrong": _usage_add("total_tokens"),
     "usage-prompt-other": _usage_add("prompt_tokens", "total_tokens"),
     "usage-unasked": _usage_unasked,
+    "usage-last-only": _usage_last_only,
+    "usage-falls": _usage_falls,
     "lose-letters": _lose_letters,
     "one-chunk": _one_chunk,
     "finish-stop": _finish_stop,

@@ -10,7 +10,7 @@ from servers import CHAT, EMBED, running
 
 LIMIT = "180"
 OURS = (
-    ("echo", ("--model", "echo"), ("--profile", "all")),
+    ("echo", ("--model", "echo"), ("--profile", "all", "--profile", "extensions")),
     ("default", (), ("--model", CHAT, "--embedding-model", EMBED, "--profile", "all")),
 )
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from specserve.conformance import checks, exchanges, mutants, oracle, requirements
+from specserve.conformance import checks, exchanges, families, mutants, oracle, requirements, target
 from specserve.conformance.exchanges.render import NotRendered, render
 from specserve.conformance.mutants import gate
 
@@ -46,14 +46,22 @@ def test_the_core_profile_sends_at_most_30_billable_requests():
 
 
 def test_every_exchange_is_needed_and_is_what_it_says():
-    target = gate.everything("http://127.0.0.1:1/v1", "key", "model")
+    everything = gate.everything("http://127.0.0.1:1/v1", "key", "model")
     needed = {name for r in ALL.values() for name in r.uses}
     for name, exchange in exchanges.load().items():
         assert name in needed, name
         if exchange.operation is None or exchange.body is None:
             continue
         try:
-            body = render(exchange, target, {}).json
+            body = render(exchange, everything, {}).json
         except NotRendered:
             continue
         assert bool(oracle.request_problems(exchange.operation, body)) is not exchange.valid, name
+
+
+def test_all_profiles_leave_out_those_that_must_be_named_unless_they_are():
+    told = {"base_url": "http://127.0.0.1:1/v1"}
+    left_out = set(families.profiles()) - set(families.profiles(by_name=False))
+    assert left_out == {"limits", "extensions"}
+    assert not left_out & set(target.make({**told, "profiles": ["all"]}).profiles)
+    assert set(target.make({**told, "profiles": ["all", *left_out]}).profiles) == set(families.profiles())
