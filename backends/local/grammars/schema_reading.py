@@ -52,6 +52,7 @@ SILENT = frozenset(
         "$recursiveAnchor",
         "$vocabulary",
         "discriminator",  # what pydantic writes beside a `oneOf` that says the same
+        "strict",  # which Home Assistant writes inside of its schemas too
     }
 )
 """Say nothing about what is valid."""
