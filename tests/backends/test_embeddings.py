@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
