@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from specserve.conformance.sse import Event
@@ -110,6 +111,12 @@ class Answer:
     def payloads(self) -> list[Any]:
         """The JSON of each event but ``[DONE]``; `MISSING` for one that is none."""
         return [_load(timed.event.data) for timed in self.events if timed.event.data.strip() != "[DONE]"]
+
+    @property
+    def payloads_before_done(self) -> list[Any]:
+        """Those of `payloads` that came before ``[DONE]``: what follows it breaks a rule of its own."""
+        before = takewhile(lambda timed: timed.event.data.strip() != "[DONE]", self.events)
+        return self.payloads[: sum(1 for _ in before)]
 
     def get(self, *path: str | int) -> Any:
         """What stands at a place of the JSON body, or `MISSING`."""

@@ -156,7 +156,7 @@ class Watsonx(Backend, Chats, Completes, Embeds):
         asked = _asked(request)
         answer = ChatAnswer(call, self.settings.id, asked)
         text = "prompt" if asked.get("messages") is None else "messages"
-        async with aclosing(self._events("chat", chat.chat_body(asked), asked, text)) as events:
+        async with aclosing(self._events("chat", chat.chat_body(asked, call.ignore), asked, text)) as events:
             async for event in events:
                 for chunk in understood(answer.read(event)):
                     yield chunk

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from specserve.spec.errors import InvalidRequest, UnsupportedParameter, UnsupportedValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _SAME = (
     "frequency_penalty",
@@ -40,16 +40,17 @@ TOOL_PARAMETERS = frozenset({"messages.tool", "parallel_tool_calls", "tool_choic
 _EFFORTS = ("low", "medium", "high")
 
 
-def chat_body(asked: Mapping[str, Any]) -> dict[str, Any]:
+def chat_body(asked: Mapping[str, Any], ignore: Callable[[str], None] = lambda _place: None) -> dict[str, Any]:
     """What ``/ml/v1/text/chat`` takes, except the model and the project or space.
 
     Args:
         asked: The parameters that the client sent, as JSON.
+        ignore: Called with the place of what IBM's API has no field for and is left out.
 
     Raises:
         InvalidRequest: Parameters contradict each other, or ask for what IBM's API cannot say.
     """
-    body: dict[str, Any] = {"messages": _messages(asked)}
+    body: dict[str, Any] = {"messages": _messages(asked, ignore)}
     body |= {name: asked[name] for name in _SAME if asked.get(name) is not None}
     body["max_completion_tokens"] = _limit(asked)
     if asked.get("logprobs"):
@@ -95,13 +96,13 @@ def _limit(asked: Mapping[str, Any]) -> int:
     return new or old or 0
 
 
-def _messages(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _messages(asked: Mapping[str, Any], ignore: Callable[[str], None]) -> list[dict[str, Any]]:
     if asked.get("messages") is None:
         return [{"role": "user", "content": asked.get("prompt") or ""}]
-    return [_message(message, f"messages[{at}]") for at, message in enumerate(asked["messages"])]
+    return [_message(message, f"messages[{at}]", ignore) for at, message in enumerate(asked["messages"])]
 
 
-def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _message(message: Mapping[str, Any], where: str, ignore: Callable[[str], None]) -> dict[str, Any]:
     role, content = message["role"], message.get("content")
     if role == "function" or message.get("function_call"):
         raise UnsupportedParameter("This model knows tools, not the older functions.", param=where)
@@ -116,7 +117,11 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
         said["tool_calls"] = [_call(call, f"{where}.tool_calls[{at}]") for at, call in enumerate(message["tool_calls"])]
     elif role == "assistant" and "content" not in said:
         said["content"] = ""  # IBM requires one of the two
-    return said | {key: message[key] for key in ("name", "tool_call_id") if message.get(key) is not None}
+    kept = ["name", "tool_call_id"]
+    if role == "tool" and message.get("name") is not None:
+        ignore(f"{where}.name")
+        kept.remove("name")
+    return said | {key: message[key] for key in kept if message.get(key) is not None}
 
 
 def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def usage_so_far(answer: Answer) -> Iterator[Finding]:
 @check("extensions.usage-so-far-grows")
 def usage_so_far_grows(answer: Answer) -> Iterator[Finding]:
     """What was spent stays spent."""
-    usages = [usage for payload in answer.payloads if isinstance(usage := dig(payload, "usage"), dict)]
+    usages = [usage for payload in answer.payloads_before_done if isinstance(usage := dig(payload, "usage"), dict)]
     if len(usages) < 2:
         msg = "there are not two usages, which extensions.usage-so-far tells"
         raise NothingShown(msg)

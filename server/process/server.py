@@ -109,6 +109,7 @@ class _Start:
             await send({"type": message["type"]})
 
         loading = asyncio.create_task(self._registry.start())
+        loading.add_done_callback(_take_exception)
         try:
             try:
                 self._app = await asyncio.to_thread(self._make_app)
@@ -121,7 +122,10 @@ class _Start:
             raise
         finally:
             await self._registry.stop()
-            if not loading.done():
-                await asyncio.gather(loading, return_exceptions=True)
-            elif not loading.cancelled():
-                loading.exception()  # the application has told it
+            await asyncio.gather(loading, return_exceptions=True)
+
+
+def _take_exception(loading: asyncio.Task[None]) -> None:
+    """Keep asyncio from logging what the application reports itself, even if nobody gets to wait for the task."""
+    if not loading.cancelled():
+        loading.exception()

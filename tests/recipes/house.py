@@ -19,7 +19,7 @@ class House:
 
     Attributes:
         root: Its folder.
-        environ: What a process needs to find it under the name `specserve`, before any that is installed.
+        environ: The environment of a process that finds it under the name `specserve`, before any that is installed.
     """
 
     def __init__(self, root: Path):
@@ -36,7 +36,9 @@ class House:
         for path in [*(root / "server").iterdir(), *folders]:
             (package / path.name).symlink_to(path)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        self.environ = {"PYTHONPATH": str(package.parent), "PATH": path}
+        # Without the variables of whoever runs the tests: a server takes SPECSERVE_ variables for settings.
+        own = {k: v for k, v in os.environ.items() if not k.startswith("SPECSERVE_") or k == "SPECSERVE_HOME"}
+        self.environ = {**own, "PYTHONPATH": str(package.parent), "PATH": path}
 
     def add(self, toy):
         """Put the new files of a toy into their places."""
@@ -72,7 +74,7 @@ class House:
         done = subprocess.run(
             command,
             cwd=self.root,
-            env={**os.environ, **self.environ},
+            env=self.environ,
             check=False,
             text=True,
             stdout=subprocess.PIPE,

@@ -161,9 +161,8 @@ def test_a_new_endpoint_without_a_function_is_named_at_the_start(house):
     aside = function.rename(function.with_suffix(".aside"))
     try:
         command = [sys.executable, "-m", "specserve", "serve", "--port", "0", "--model", "echo"]
-        environ = {**os.environ, **house.environ}
         done = subprocess.run(
-            command, env=environ, cwd=house.root, check=False, capture_output=True, text=True, timeout=120
+            command, env=house.environ, cwd=house.root, check=False, capture_output=True, text=True, timeout=120
         )
     finally:
         aside.rename(function)

@@ -162,7 +162,7 @@ def test_what_cannot_be_held_to_is_refused_by_name(default, echo, changes, param
 
 
 PATHOLOGICAL = {
-    "deep": functools.reduce(lambda inner, _: {"items": inner}, range(400), {}),
+    "deep": functools.reduce(lambda inner, _: {"items": inner}, range(110), {}),
     "enum": {"enum": [f"value {number}" for number in range(50_000)]},
     "both": {"allOf": [{"enum": list(range(first, first + 50_000))} for first in (0, 1)]},
     "key": {"properties": {"k" * 100_000: {}}, "additionalProperties": True},

@@ -134,7 +134,7 @@ FAILURES = [
     (error("Incorrect API key provided: sk-ups***", "invalid_api_key"), 401, openai.InternalServerError, 502),
     (error("Slow down.", "rate_limit_exceeded"), 429, openai.RateLimitError, 429),
     (error("No.", "some_code"), 400, openai.BadRequestError, 400),
-    ("<html>", 500, openai.InternalServerError, 500),
+    ("<html>", 500, openai.InternalServerError, 502),
 ]
 
 

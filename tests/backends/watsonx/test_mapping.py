@@ -220,3 +220,17 @@ def test_events_are_read_however_they_come(size):
     read = [one for at in range(0, len(stream), size) for one in events.feed(stream[at : at + size])]
     found = [(event.name, event.data) for event in read if event.name != "comment"]
     assert found == [("message", b"{\n}"), ("message", b"a"), ("error", b"b"), ("message", b"c")]
+
+
+def test_the_name_of_a_tool_message_is_left_out_and_told():
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = [
+        {"role": "user", "name": "Ada", "content": "Hi"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "name": "f", "content": "4"},
+    ]
+    left_out = []
+    sent = chat_body({"messages": said}, left_out.append)["messages"]
+    assert sent[0]["name"] == "Ada"
+    assert sent[2] == {"role": "tool", "tool_call_id": "a", "content": "4"}
+    assert left_out == ["messages[2].name"]
