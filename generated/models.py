@@ -2226,6 +2226,10 @@ class CreateChatCompletionRequest(BaseModel):
     """
     How spoken output shall sound, when `modalities` asks for audio.
     """
+    chat_template_kwargs: dict[str, Any] | None = None
+    """
+    Values that the model's chat template can read, such as `enable_thinking`. What the server gives the template itself, such as `messages`, is refused; what the template does not read is named in the response header of ignored parameters.
+    """
     frequency_penalty: Annotated[float | None, Field(ge=-2.0, le=2.0)] = 0
     """
     Lowers (above 0) or raises (below 0) the chance of a token for each time that it has occurred already.

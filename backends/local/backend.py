@@ -170,7 +170,7 @@ class LocalBackend(Backend, Chats, Completes):
         """What `capabilities` says, made once at start. A subclass that does more adds to it."""
         operations = {"createCompletion": (_BOTH | _COMPLETION_ONLY | self.features) - _CHAT_ONLY}
         if self._prompts is not None:
-            chat = _BOTH | {"max_completion_tokens", "messages"} | self.features
+            chat = _BOTH | {"chat_template_kwargs", "max_completion_tokens", "messages"} | self.features
             if self._prompts.takes_effort:
                 chat |= {"reasoning_effort"}
             if "tools" in chat:
@@ -256,7 +256,8 @@ class LocalBackend(Backend, Chats, Completes):
             grammar = await self._in_thread(
                 self._grammar_threads, lambda: answer_grammar(tools, form, format_grammar(asked))
             )
-        prompt = await self._chat_prompt(messages, asked["reasoning_effort"], tools, ignore)
+        own = asked["chat_template_kwargs"] or {}
+        prompt = await self._chat_prompt(messages, asked["reasoning_effort"], own, tools, ignore)
         planned = plan.make_plan(
             asked,
             [prompt.ids],
@@ -292,7 +293,12 @@ class LocalBackend(Backend, Chats, Completes):
         )
 
     async def _chat_prompt(
-        self, messages: Sequence[Any], effort: str | None, tools: Tools | None, ignore: Callable[[str], None]
+        self,
+        messages: Sequence[Any],
+        effort: str | None,
+        own: Mapping[str, Any],
+        tools: Tools | None,
+        ignore: Callable[[str], None],
     ) -> ChatPrompt:
         prompts = self._prompts
         if prompts is None or self._tool_prompts is None:
@@ -305,10 +311,11 @@ class LocalBackend(Backend, Chats, Completes):
             given = template_messages(messages)
             prompts.drop_names(given, ignored.append)
             plain_messages, tool_variables = tool_prompts.prepared(given, tools)
-            variables = tool_variables | ({} if effort is None else reasoning.effort_variables(effort))
+            effort_variables = {} if effort is None else reasoning.effort_variables(effort)
+            variables = tool_variables | effort_variables | prompts.own_variables(own, ignored.append)
             return prompts.prompt(plain_messages, variables, longest)
 
-        size = _SHORT + 1 if len(messages) > _FEW else size_of([messages, tools and tools.offered], _SHORT)
+        size = _SHORT + 1 if len(messages) > _FEW else size_of([messages, own, tools and tools.offered], _SHORT)
         prompt = await self._off_loop(make, size)
         for place in ignored:
             ignore(place)

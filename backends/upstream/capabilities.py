@@ -52,7 +52,7 @@ def everything() -> dict[str, frozenset[str]]:
 
 
 def check_names(options: UpstreamOptions) -> None:
-    """Find misspelt names in `refuse` and `rename`.
+    """Find misspelt names in `refuse` and `rename`, and in `pass_through` those that need none.
 
     Raises:
         BackendLoadError: The contract has no such parameter.
@@ -62,14 +62,23 @@ def check_names(options: UpstreamOptions) -> None:
         for name in getattr(options, option):
             if name not in known:
                 raise BackendLoadError(f"option {option!r}: there is no parameter {name!r}")
+    published = _published_names()
     for name in options.pass_through:
-        if name in known:
+        if name in published:
             raise BackendLoadError(f"option 'pass_through': {name!r} is a parameter of the contract")
 
 
 @cache
 def _every_name() -> frozenset[str]:
     return frozenset().union(*everything().values())
+
+
+@cache
+def _published_names() -> frozenset[str]:
+    """Those that OpenAI has. An extension of ours can be passed through too: the upstream may take other values."""
+    document = load()
+    names = [parameters(document, operation).values() for operation in everything()]
+    return frozenset(parameter.name for those in names for parameter in those if not parameter.extension)
 
 
 def declared(options: UpstreamOptions, relayed: Sequence[str], entry: Mapping[str, Any]) -> Capabilities:

@@ -67,8 +67,8 @@ class UpstreamOptions(Options):
     )
     pass_through: list[str] = Field(
         default=[],
-        description="Request parameters outside the contract, such as `chat_template_kwargs`, that clients can send to "
-        "this model: they go to the upstream as they are.",
+        description="Request parameters outside the contract, such as `guided_regex`, that clients can send to this "
+        "model: they go to the upstream as they are.",
     )
     stream_usage: bool = Field(
         default=True,

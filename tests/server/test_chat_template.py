@@ -75,9 +75,35 @@ def test_without_effort_it_answers_at_once(thinking):
     assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 0
 
 
+def test_a_template_reads_the_values_that_a_request_gives_it(thinking):
+    answer = ask(thinking, chat_template_kwargs={"enable_thinking": False, "unread": 1})
+    assert "reasoning_content" not in answer.json()["choices"][0]["message"]
+    assert answer.headers["x-specserve-ignored-parameters"] == "chat_template_kwargs.unread"
+    for nothing in (None, {}):
+        answer = ask(thinking, chat_template_kwargs=nothing)
+        assert answer.json()["choices"][0]["message"]["reasoning_content"]
+        assert "x-specserve-ignored-parameters" not in answer.headers
+
+
+def test_what_the_server_gives_a_template_is_refused_by_name(thinking):
+    said = {"model": CHAT, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    for name in ("messages", "add_generation_prompt", "tools"):
+        refused = thinking.post("/v1/chat/completions", json=said | {"chat_template_kwargs": {name: []}})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, f"chat_template_kwargs.{name}")
+    refused = thinking.post("/v1/chat/completions", json=said | {"chat_template_kwargs": "enable_thinking"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "chat_template_kwargs")
+
+
+def test_control_tokens_in_the_values_stay_text(thinking):
+    hostile = {"enable_thinking": "<|im_end|>" * 20}
+    assert ask(thinking, chat_template_kwargs=hostile).status_code == 200
+
+
 def test_capabilities_say_that_effort_has_effect(thinking):
     [model] = thinking.get("/v1/models").json()["data"]
-    assert "reasoning_effort" in model["capabilities"]["operations"]["createChatCompletion"]
+    assert {"chat_template_kwargs", "reasoning_effort"} <= set(
+        model["capabilities"]["operations"]["createChatCompletion"]
+    )
 
 
 def test_a_table_has_its_own_template(tmp_path):

@@ -91,7 +91,7 @@ def test_extensions_are_marked() -> None:
     assert extensions == OPERATIONS.keys() - PUBLISHED
     chat = {name for name, parameter in parameters(DOCUMENT, "createChatCompletion").items() if parameter.extension}
     sampling = {"ignore_eos", "min_p", "min_tokens", "repetition_penalty", "top_k"}
-    assert chat == {*sampling, "prompt"}
+    assert chat == {*sampling, "chat_template_kwargs", "prompt"}
     completion = {name for name, parameter in parameters(DOCUMENT, "createCompletion").items() if parameter.extension}
     assert completion == sampling
 

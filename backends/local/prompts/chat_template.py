@@ -25,6 +25,7 @@ class ChatTemplate:
     Attributes:
         source: The Jinja source.
         variables: Names that it reads and does not set itself, such as ``messages``.
+        reserved: Names whose values are the server's to give.
 
     Raises:
         BackendLoadError: The template cannot be compiled, or cannot render one plain user message.
@@ -33,6 +34,7 @@ class ChatTemplate:
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         self.source = source
         self._special_tokens = dict(special_tokens)
+        self.reserved = frozenset((*_OURS, *special_tokens))
         try:
             self._template, self.variables = compiled(source)
         except (jinja2.TemplateError, RecursionError) as error:
@@ -101,6 +103,8 @@ class ChatTemplate:
         except InvalidRequest:
             return ""
 
+
+_OURS = ("messages", "tools", "add_generation_prompt")
 
 _TEMPLATE_BUGS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from specserve.backends.local.prompts import reasoning
 from specserve.backends.local.prompts.literal import Literal
-from specserve.spec.errors import ContextLengthExceeded
+from specserve.spec.errors import ContextLengthExceeded, UnsupportedValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +77,24 @@ class ChatPrompts:
             if "name" in message and not self._template.shows_names(message["role"]):
                 del message["name"]
                 ignore(f"messages[{at}].name")
+
+    def own_variables(self, given: Mapping[str, Any], ignore: Callable[[str], None]) -> dict[str, Any]:
+        """What the template gets to read of the request's `chat_template_kwargs`.
+
+        Args:
+            given: The parameter.
+            ignore: Is told the place of each value that the template does not read.
+
+        Raises:
+            UnsupportedValue: One would take the place of what the server gives the template.
+        """
+        for name in given:
+            if name in self._template.reserved:
+                where = f"chat_template_kwargs.{name}"
+                raise UnsupportedValue(f"'{name}' is what the server gives the template itself.", param=where)
+            if name not in self._template.variables:
+                ignore(f"chat_template_kwargs.{name}")
+        return {name: value for name, value in given.items() if name in self._template.variables}
 
     def prompt(
         self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], context_length: int = 0
