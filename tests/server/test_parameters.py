@@ -15,6 +15,7 @@ ASKING = {
         "messages": [{"role": "user", "content": "Say hi"}],
         "prompt": "Say hi",
         "audio": {"voice": "alloy", "format": "wav"},
+        "chat_template_kwargs": {"enable_thinking": False},
         "frequency_penalty": 0.5,
         "function_call": {"name": "f"},
         "functions": [{"name": "f"}],
